@@ -15,10 +15,9 @@ from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import fed, walk
-from pytest_ncnn_parity.worker.weights.checked_files import CheckedFiles
 
 
-def isolate(job: Isolate, graph: Graph, inputs: Made, nets: JobNets, files: CheckedFiles) -> Isolated:
+def isolate(job: Isolate, graph: Graph, inputs: Made, nets: JobNets) -> Isolated:
     """Write layer.param, layer.bin and the inputs of the job's case (.npy) to the job's folder.
 
     The inputs hold the trajectory's values, rounded to the format in which the case feeds them. What
@@ -31,10 +30,9 @@ def isolate(job: Isolate, graph: Graph, inputs: Made, nets: JobNets, files: Chec
     try:
         values = _inputs(job, graph, layer, inputs, nets)
         feed = None if case.candidate is None else nets[case.candidate].execution(layer).feed
-        start, end = files.weights(job.models[0], graph).spans[layer.number]
         folder.mkdir(parents=True)
         (folder / "layer.param").write_bytes(_alone(graph, layer).encode("utf-8"))
-        _cut(Path(job.models[0].bin), start, end, folder / "layer.bin")
+        _cut(*nets.weights.in_file(layer), folder / "layer.bin")
         named = {blob: f"in{number}.npy" for number, blob in enumerate(values)}
         for blob, read in values.items():
             value = nets.in_floats(layer, read)
@@ -80,8 +78,8 @@ def _hint(maker: Layer, blob: str) -> str:
     return f" {SHAPE_HINT_ID}={','.join([str(step), *own])}" if own else ""
 
 
-def _cut(source: Path, start: int, end: int, target: Path) -> None:
-    with source.open("rb") as whole, target.open("wb") as part:
+def _cut(source: str, start: int, end: int, target: Path) -> None:
+    with Path(source).open("rb") as whole, target.open("wb") as part:
         whole.seek(start)
         left = end - start
         while block := whole.read(min(left, 1 << 20)):

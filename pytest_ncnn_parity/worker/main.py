@@ -145,9 +145,9 @@ class Server:
         if isinstance(job, Judge):
             self._judge(job, graph, blobs, nets)
         elif isinstance(job, Isolate):
-            self.send(answer=isolate(job, graph, blobs, nets, self._pool.files))
+            self.send(answer=isolate(job, graph, blobs, nets))
         elif isinstance(job, FindWeights):
-            self.send(answer=[self._pool.weights.spans(model) for model in job.models])
+            self.send(answer=[self._pool.weights(model).spans() for model in job.models])
         elif isinstance(job, MeasureTime):
             self.send(answer=times(job, graph, blobs, nets))
         elif isinstance(job, TakeFingerprint):

@@ -373,8 +373,8 @@ def test_only_the_scales_of_dead_outputs_may_be_inf(
     quantized.chain(tmp_path, terms=terms, fault=fault)
     model = model_in(tmp_path)
     graph = param.read(model.param)
-    weights = LayerWeights(checked_files(), lambda _: graph)
+    weights = LayerWeights(checked_files(), model, graph)
     (layer,) = (one for one in graph.layers if one.name == fault.layer)
-    assert weights.not_finite(model, layer) == 1
-    assert weights.without_scale(model, layer) == without_scale
-    assert weights.broken(model, layer) == broken
+    assert weights.not_finite(layer) == 1
+    assert weights.without_scale(layer) == without_scale
+    assert weights.broken(layer) == broken

@@ -80,7 +80,7 @@ class Lockstep:
         self._shape_faults = ShapeFaults(job, graph, self._chain)
         self._runs = LayerRuns(sample, self._chain.blobs, recalled)
         self._held = self._held_back(trace)
-        self._not_finite = NotFinite(nets.broken_weights)
+        self._not_finite = NotFinite(nets.weights.broken)
         refusals = Refusals(sample, self._chain, self._shape_faults, self._not_finite, self._red)
         self._judge = LayerJudge(
             sample,

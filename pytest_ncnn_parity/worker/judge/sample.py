@@ -45,7 +45,7 @@ class SampleRun(Frozen):
         """The largest absolute value of a MemoryData; inf if the file does not tell."""
         in_fp32 = constant.params.get(LOAD_TYPE, IN_FP32) == IN_FP32
         try:
-            return self.nets.largest_weight(constant) if in_fp32 else math.inf
+            return self.nets.weights.largest(constant) if in_fp32 else math.inf
         except StepFailed:  # the cases of the network that cannot be loaded report it
             return math.inf
 

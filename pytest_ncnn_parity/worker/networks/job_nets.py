@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import ncnn
-import numpy as np
 
-from pytest_ncnn_parity.base.arrays import Array
-from pytest_ncnn_parity.compare.number_formats import INT8_MAX
 from pytest_ncnn_parity.engine.evidence import Evidence
-from pytest_ncnn_parity.engine.int8_evidence import OtherScale, WeightSteps
-from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Judge, NetSpec
+from pytest_ncnn_parity.engine.protocol import CaseSpec, Job, Judge, Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.network.constants import ACTIVATION, Parameter
-from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.int8 import is_quantized
-from pytest_ncnn_parity.network.kept_by_quantizing import Difference, differences
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
@@ -28,7 +19,7 @@ from pytest_ncnn_parity.worker.networks.pool import Pool
 from pytest_ncnn_parity.worker.networks.rounded import rounded_layer
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 from pytest_ncnn_parity.worker.values.recalled import Trace
-from pytest_ncnn_parity.worker.weights.int8_weights import Int8Weights
+from pytest_ncnn_parity.worker.weights.layer_weights import LayerWeights
 
 
 class JobNets:
@@ -40,6 +31,26 @@ class JobNets:
         self._found: dict[int, Net] = {}
         self._lost_to: dict[tuple[int, int], str | None] = {}
         self._told = set(job.told) if isinstance(job, Judge) else set()
+
+    @property
+    def weights(self) -> LayerWeights:
+        """The weights of the spec's own files."""
+        return self._pool.weights(self._own)
+
+    def weights_of(self, number: int) -> LayerWeights:
+        """Return the weights of the files of the network `number`."""
+        return self._pool.weights(self._model(number))
+
+    def int8_of(self, number: int) -> Int8Values:
+        """Return which values of the network `number` may be int8."""
+        return self._pool.int8(self._model(number))
+
+    @property
+    def _own(self) -> Model:
+        return self._job.models[0]
+
+    def _model(self, number: int) -> Model:
+        return self._job.models[self._job.nets[number].model]
 
     def __getitem__(self, number: int) -> Net:
         if number not in self._found:
@@ -73,13 +84,13 @@ class JobNets:
         specs = [self._job.nets[number] for number in pair]
         if specs[0].setup.half != specs[1].setup.half or any(spec.other for spec in specs):
             return False
-        layers = self._pool.graph(self._job.models[0]).layers
+        layers = self._pool.graph(self._own).layers
         reference, candidate = (self.needed(number) for number in pair)
         return all(_held(reference, layer) == _held(candidate, layer) for layer in layers)
 
     def reads(self, layer: Layer) -> tuple[str, ...]:
         """Return the names of the values needed to run `layer` alone, in any network of the job."""
-        read = self._pool.int8(self._job.models[0]).reads(layer)
+        read = self._pool.int8(self._own).reads(layer)
         others = {spec.model for spec in self._job.nets if spec.other}
         at = (self._pool.counterparts(self._job, n).of.get(layer.number) for n in others)
         fed = (blob for one in at if one is not None for blob in one.feeds.values())
@@ -89,7 +100,7 @@ class JobNets:
         """Return the layers that `net` runs once more in order to run `layer` alone on `values`."""
         if net.spec.other:
             return ()
-        int8 = self._pool.int8(self._job.models[0])
+        int8 = self._pool.int8(self._own)
         return int8.run_before(layer, values, lambda one: net.execution(one).where == "vulkan")
 
     def in_int8(self, spec: NetSpec) -> bool:
@@ -103,118 +114,22 @@ class JobNets:
             return None
         return self._pool.counterparts(self._job, spec.model).restructured
 
-    def weight_steps(self, case: CaseSpec, there: Counterpart, largest: float) -> WeightSteps | None:
-        """Return how far the quantized weights of `there` are from the floats; None if incomparable.
-
-        `largest`: the largest value that is fed to them.
-        """
-        assert case.candidate is not None
-        other = self._job.models[self._job.nets[case.candidate].model]
-        return self._pool.weights.steps(self._job.models[0], other, there, largest)
-
-    def without_scale(self, layer: Layer) -> tuple[int, ...]:
-        """Return the outputs of `layer`, of the spec's own files, whose int8 weights have no scale."""
-        return self._pool.weights.without_scale(self._job.models[0], layer)
-
-    def not_finite(self, layer: Layer) -> int:
-        """Return how many weights of `layer`, of the spec's own files, are inf or nan.
-
-        Those of a MemoryData are values, as of a mask of -inf.
-        """
-        if layer.type == "MemoryData":
-            return 0
-        return self._pool.weights.not_finite(self._job.models[0], layer)
-
-    def broken_weights(self, layer: Layer) -> int:
-        """Return how many of `not_finite` are a fault, whatever `layer` makes of them."""
-        return self._pool.weights.broken(self._job.models[0], layer) if self.not_finite(layer) else 0
-
-    def input_scale(self, case: CaseSpec, layer: Layer) -> float | None:
-        """Return the scale by which `layer`, of the candidate's model, quantizes its input, or None."""
-        return self._int8_of(case).scales.get(layer.number)
-
-    def taken_by(self, case: CaseSpec, there: Counterpart, blob: str) -> float | None:
-        """Return the scale by which readers interpret the int8 `blob` that `there` gives.
-
-        None if `there` gives floats.
-        """
-        int8 = self._int8_of(case)
-        made = any(layer.number in int8.given for layer in there.layers)
-        return int8.taken_by(blob) if made and blob in int8.blobs else None
-
-    def read_otherwise(self, case: CaseSpec, there: Counterpart) -> OtherScale | None:
-        """Return by which other scale a reader takes the int8 that `there` gives; None if none does."""
-        int8 = self._int8_of(case)
-        return next(filter(None, map(int8.read_otherwise, there.layers)), None)
-
-    def differences(self, case: CaseSpec, there: Counterpart) -> tuple[Difference, ...]:
-        """Return what `there` has otherwise than in floats, though quantizing does not change it."""
-        quantized = [one for one in there.layers if is_quantized(one)]
-        cores = [one for one in there.replaced if one.type in {other.type for other in quantized}]
-        if not len(quantized) == len(cores) == 1:
-            return ()
-        (layer,), (core,) = quantized, cores
-        given = self._int8_of(case).given.get(layer.number, 0.0)
-        end = INT8_MAX / given if given > 0.0 else math.inf
-        return tuple(differences(core, there.replaced, layer, there.layers, end))
-
-    def _int8_of(self, case: CaseSpec) -> Int8Values:
-        assert case.candidate is not None
-        return self._pool.int8(self._job.models[self._job.nets[case.candidate].model])
-
     def in_floats(self, layer: Layer, value: Blob) -> Blob | None:
         """Return `value`, which `layer` reads, as floats; None if it can be fed in int8 only."""
-        return self._pool.int8(self._job.models[0]).in_floats(layer, value)
+        return self._pool.int8(self._own).in_floats(layer, value)
 
     def other(self, spec: NetSpec) -> Net:
         """Return a network that is not one of the job's, in order to gather evidence."""
         return self._pool.get(self._job, spec)
 
-    def convolution_weights(self, layer: Layer) -> Array:
-        """Return the weights of a 3x3 convolution, of shape (outputs, inputs, 3, 3)."""
-        return self._pool.weights.of_convolution(self._job.models[0], layer)
-
-    def weights(self, layer: Layer, *counts: int) -> Sequence[Array]:
-        """Return the first tensors that `layer` reads; `counts`: of weights and floats in turn."""
-        return self._pool.weights.first(self._job.models[0], layer, *counts)
-
-    def largest_weight(self, layer: Layer) -> float:
-        """Return the largest absolute value among the fp32 weights of `layer`; 0 if there are none."""
-        return self._pool.weights.largest(self._job.models[0], layer)
-
-    def int8_weights(self, layer: Layer) -> Int8Weights | None:
-        """Return the int8 weights of `layer`, of the spec's own files; None if it has none."""
-        return self._pool.weights.in_int8(self._job.models[0], layer)
-
-    def scale_of_input(self, layer: Layer) -> float | None:
-        """Return the scale by which `layer`, of the spec's own files, quantizes its input, or None."""
-        return self._pool.int8(self._job.models[0]).scales.get(layer.number)
-
-    def weights_file(self, layer: Layer) -> tuple[str, int, int]:
-        """Return the path of the weights file, and the start and end of the bytes that `layer` reads."""
-        model = self._job.models[0]
-        return (model.bin, *self._pool.weights.span(model, layer))
-
-    def raw_weights(self, layer: Layer) -> Array:
-        """Return, in float64, the weights of a layer whose .bin entry has nothing but floats."""
-        path, start, end = self.weights_file(layer)
-        with Path(path).open("rb") as file:
-            file.seek(start)
-            return np.frombuffer(file.read(end - start), "<f4").astype(np.float64)
-
     def rounded(self, layer: Layer, parameters: Iterable[Parameter], weights: bool) -> ncnn.Net:
         """Return a CPU network of `layer` alone, its `parameters` (and `weights`, if set) as in fp16."""
-        model = self._job.models[0]
-        path, start, _ = self.weights_file(layer)
-        return rounded_layer(self._pool.graph(model), layer, parameters, path, start, weights)
+        path, start, _ = self.weights.in_file(layer)
+        return rounded_layer(self.weights.graph, layer, parameters, path, start, weights)
 
     def without_activation(self, layer: Layer) -> ncnn.Net:
         """Return a CPU network of `layer` alone, which ends before the activation that is part of it."""
         return self.rounded(layer, [Parameter(ACTIVATION, (0.0,), (0.0,))], weights=False)
-
-    def gain(self, layer: Layer, side: int) -> float:
-        """Return how many times its largest input a value inside a winograd convolution can be."""
-        return self._pool.weights.gain(self._job.models[0], layer, side)
 
     def on_a_discrete_gpu(self) -> bool:
         """Return whether there is a Vulkan device and the first one is a discrete GPU."""

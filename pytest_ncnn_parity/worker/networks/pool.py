@@ -55,7 +55,7 @@ class Pool:
         self._registry = Registry(enter)
         self.trajectory = KeptTrajectory()
         self.files = CheckedFiles(self._registry, enter)
-        self.weights = LayerWeights(self.files, self.graph)
+        self._weights: dict[tuple[str, str], LayerWeights] = {}  # by .param and .bin
 
     def prepare(self, job: Job) -> None:
         """Drop the networks that neither `job` nor the search it belongs to uses.
@@ -153,6 +153,13 @@ class Pool:
                 graph, int8_blobs(graph), weights.int8_scales, weights.given_scales
             )
         return self._int8[model]
+
+    def weights(self, model: Model) -> LayerWeights:
+        """Return the weights of `model`, which are the same whatever the masks of its layers are."""
+        files = model.param, model.bin
+        if files not in self._weights:
+            self._weights[files] = LayerWeights(self.files, model, self.graph(model))
+        return self._weights[files]
 
     def counterparts(self, job: Job, number: int) -> Counterparts:
         """Return what corresponds, in the model `number`, to the layers of the first model."""

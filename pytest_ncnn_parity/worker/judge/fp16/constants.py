@@ -52,7 +52,7 @@ class Constants:
         try:
             in_fp16_arithmetic = not layer.mask & NO_FP16_ARITHMETIC
             parameters = tuple(lost_parameters(layer)) if in_fp16_arithmetic else ()
-            largest = self._nets.largest_weight(layer) if keeps_weights(layer) else 0.0
+            largest = self._nets.weights.largest(layer) if keeps_weights(layer) else 0.0
             weights = largest >= FP16_OVERFLOW or 0.0 < largest < FP16_NORMAL
             if weights:
                 return LostConstants(

@@ -141,7 +141,7 @@ class Conversions:
             blob=blob,
             shape=values[blob].shape,
             reference_nan=nan,
-            not_finite=self._nets.not_finite(layer) if nan else self._nets.broken_weights(layer),
+            not_finite=self._nets.weights.not_finite(layer) if nan else self._nets.weights.broken(layer),
         )
         if spoilt is not None:
             metrics, blob = self._measure(case)(spoilt.outputs, values)

@@ -85,11 +85,11 @@ class Insides:
 
     def _look(self, layer: Layer, values: Array, side: int, headroom: float) -> Inside | None:
         limit = FP16_MAX / max(NEAR, headroom)
-        most = self._nets.gain(layer, side) * max(values.max(), -values.min())
+        most = self._nets.weights.gain(layer, side) * max(values.max(), -values.min())
         if most < limit:
             return None
         arithmetic = not layer.mask & NO_FP16_ARITHMETIC
-        weights = self._nets.convolution_weights(layer)
+        weights = self._nets.weights.of_convolution(layer)
         seen = winograd.look_inside(values, weights, side, limit, arithmetic)
         if seen.bound.size < limit:
             return None
@@ -103,7 +103,7 @@ class Insides:
         )
 
     def _summed(self, layer: Layer, values: Sequence[Array], headroom: float) -> Inside | None:
-        bound = largest_sum(layer, values, lambda *counts: self._nets.weights(layer, *counts))
+        bound = largest_sum(layer, values, lambda *counts: self._nets.weights.first(layer, *counts))
         if bound < FP16_MAX / headroom:
             return None
         if layer.type in STORING:

@@ -129,7 +129,7 @@ class LayerJudge:
         misread = candidate.misread(layer, self._sample.graph)
         alike = execution.where == "cpu" and execution == reference.execution(layer)
         fault = misread or unrepresentable
-        if alike and not (fault or self._sample.nets.broken_weights(layer)):
+        if alike and not (fault or self._sample.nets.weights.broken(layer)):
             where = Evidence(execution=str(execution), device=candidate.device_name, lasting=True)
             raise Skip(f"runs on {execution} on both sides, so nothing would be tested", where)
         self._refusals.behind_red(case, layer, (reference, candidate))
@@ -240,8 +240,8 @@ class LayerJudge:
         evidence = replace(
             evidence,
             threshold_decides=decided,
-            without_scale=() if other else nets.without_scale(layer),
-            not_finite=0 if other else nets.not_finite(layer),
+            without_scale=() if other else nets.weights.without_scale(layer),
+            not_finite=0 if other else nets.weights.not_finite(layer),
             distrust=distrust(case, layer, ran.reference, ran.outputs, ran.expected, true),
         )
         if asked and (not metrics.agrees or evidence.reference_nan):

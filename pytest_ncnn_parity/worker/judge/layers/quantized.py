@@ -20,6 +20,8 @@ from pytest_ncnn_parity.engine.int8_evidence import Quantization
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.int8 import is_quantized
+from pytest_ncnn_parity.network.kept_by_quantizing import Difference, differences
 from pytest_ncnn_parity.network.units import sources
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.layers.layer_runs import LayerRuns
@@ -32,7 +34,10 @@ from pytest_ncnn_parity.worker.judge.probes import (
 )
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks.execution import Net
+from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
+from pytest_ncnn_parity.worker.weights.layer_weights import LayerWeights
+from pytest_ncnn_parity.worker.weights.weight_steps import weight_steps
 
 
 class QuantizedLayers:
@@ -67,14 +72,15 @@ class QuantizedLayers:
             metrics = replace(metrics, input_steps=self._input_steps(case, there))
         except StepFailed as failed:
             return Result(case.id, "failed", evidence=replace(evidence, death=failed.death))
-        nets = self._sample.nets
         evidence = replace(
             evidence,
             blob=blob,
             shape=expected[blob].shape,
-            weights=nets.weight_steps(case, there, self._largest(there)),
-            other_scale=nets.read_otherwise(case, there),
-            differences=nets.differences(case, there),
+            weights=weight_steps(
+                self._sample.nets.weights, self._weights(case), there, self._largest(there)
+            ),
+            other_scale=next(filter(None, map(self._int8(case).read_otherwise, there.layers)), None),
+            differences=self._differences(case, there),
         )
         if metrics.agrees and not evidence.has_wrong_files:
             return Result(case.id, "passed", metrics, evidence=evidence)
@@ -103,7 +109,7 @@ class QuantizedLayers:
     ) -> tuple[Metrics, str]:
         measured = []
         for blob, value in expected.items():
-            scale = self._sample.nets.taken_by(case, there, there.outputs[blob])
+            scale = self._taken_by(case, there, there.outputs[blob])
             right = value if scale is None else Blob.of(_clipped(value, scale))
             metrics, _ = self._natures.worst(
                 {blob: outputs[blob]}, {blob: right}, case.tolerance, whole=False
@@ -112,6 +118,31 @@ class QuantizedLayers:
             metrics = judged_by_loss(metrics, own, case.tolerance)
             measured.append((metrics, blob))
         return max(measured, key=badness)
+
+    def _int8(self, case: CaseSpec) -> Int8Values:
+        assert case.candidate is not None
+        return self._sample.nets.int8_of(case.candidate)
+
+    def _weights(self, case: CaseSpec) -> LayerWeights:
+        assert case.candidate is not None
+        return self._sample.nets.weights_of(case.candidate)
+
+    def _taken_by(self, case: CaseSpec, there: Counterpart, blob: str) -> float | None:
+        """The scale by which readers interpret the int8 `blob` that `there` gives; None if floats."""
+        int8 = self._int8(case)
+        made = any(layer.number in int8.given for layer in there.layers)
+        return int8.taken_by(blob) if made and blob in int8.blobs else None
+
+    def _differences(self, case: CaseSpec, there: Counterpart) -> tuple[Difference, ...]:
+        """What `there` has otherwise than in floats, though quantizing does not change it."""
+        quantized = [one for one in there.layers if is_quantized(one)]
+        cores = [one for one in there.replaced if one.type in {other.type for other in quantized}]
+        if not len(quantized) == len(cores) == 1:
+            return ()
+        (layer,), (core,) = quantized, cores
+        given = self._int8(case).given.get(layer.number, 0.0)
+        end = INT8_MAX / given if given > 0.0 else math.inf
+        return tuple(differences(core, there.replaced, layer, there.layers, end))
 
     def _input_steps(self, case: CaseSpec, there: Counterpart) -> float | None:
         """The largest value of the one input of the layer in int8, times its scale; else None."""
@@ -132,7 +163,7 @@ class QuantizedLayers:
         """The one value of the reference that the layer rounds to int8, and by which scale."""
         layer = there.quantized[0]
         fed = [there.feeds[blob] for blob in dict.fromkeys(layer.inputs) if blob in there.feeds]
-        scale = self._sample.nets.input_scale(case, layer)
+        scale = self._weights(case).int8_scale(layer)
         if scale is None or len(fed) != 1 or not self._blobs[fed[0]].floating:
             return None
         return fed[0], scale

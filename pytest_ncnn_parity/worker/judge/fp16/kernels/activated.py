@@ -47,7 +47,7 @@ def activated(layer: Layer, run: LayerRun) -> Computed | None:
 
 def _bound(layer: Layer, run: LayerRun) -> float:
     """What no sum of products exceeds; inf if the size of the weights is not known, as of fp16."""
-    weights = run.nets.largest_weight(layer)
+    weights = run.nets.weights.largest(layer)
     count = number(layer, 2 if layer.type == "InnerProduct" else 6)
     terms = count // max(1, number(layer, 0))
     return (terms * largest_of(run.value) + 1.0) * weights if weights else math.inf

@@ -29,7 +29,7 @@ Factors = tuple[Array, Array]  # what each channel is multiplied by, and what is
 
 def norm(layer: Layer, run: LayerRun) -> Computed | None:
     """An InstanceNorm or GroupNorm, whose kernel stores what it computes of mean and variance."""
-    factors = factors_of(layer, run.value, run.nets.raw_weights)
+    factors = factors_of(layer, run.value, run.nets.weights.raw)
     return None if factors is None else _normalized(run, factors)
 
 
@@ -41,7 +41,7 @@ def batch_norm(layer: Layer, run: LayerRun) -> Computed | None:
 
 def _of_batch_norm(layer: Layer, nets: JobNets) -> Factors | None:
     channels = number(layer, 0)
-    weights = nets.raw_weights(layer)
+    weights = nets.weights.raw(layer)
     if channels < 1 or len(weights) != 4 * channels:
         return None
     slope, mean, variance, bias = weights.reshape(4, channels)

@@ -19,7 +19,7 @@ RELU = 1  # the one activation type that needs no more than the output
 
 def quantize(layer: Layer, run: LayerRun) -> Computed | None:
     """x * scale, in int8; the scale is in fp16 (quantize.comp)."""
-    scales = run.nets.raw_weights(layer)
+    scales = run.nets.weights.raw(layer)
     lost = [float(scale) for scale in scales if is_lost(float(scale))]
     if not lost or scales.size not in (1, len(run.value)):
         return None
@@ -40,7 +40,7 @@ def descaled(layer: Layer, run: LayerRun) -> Computed | None:
     """
     if str(ncnn.__version__) < SUMS_SINCE:
         return None
-    weights, scale = run.nets.int8_weights(layer), run.nets.scale_of_input(layer)
+    weights, scale = run.nets.weights.in_int8(layer), run.nets.weights.int8_scale(layer)
     if weights is None or not scale or number(layer, ACTIVATION) not in (0, RELU):
         return None
     with np.errstate(all="ignore"):

@@ -41,7 +41,7 @@ def gemm(layer: Layer, run: LayerRun) -> Computed | None:
 
 def multi_head_attention(layer: Layer, run: LayerRun) -> Computed | None:
     """Queries are scaled once they are added up; they, keys, values and scores are stored."""
-    parts = projected(layer, run.inputs, partial(run.nets.weights, layer))
+    parts = projected(layer, run.inputs, partial(run.nets.weights.first, layer))
     if parts is None:
         return None
     query = parts.query * parts.scale
