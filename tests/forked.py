@@ -6,6 +6,7 @@ pytest, and its plugins are imported: a third of what most gates take.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import json
@@ -13,8 +14,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -63,14 +66,10 @@ class Forked:
 
 
 def _serve() -> None:
-    """Fork for each line that is read; what is left of the child is its status, in a line.
-
-    xdist is left to each child, because it keeps the path for modules as it is when it is imported.
-    """
-    without = ["-p", "no:xdist", "-p", "no:xdist.looponfail", "-p", "no:cacheprovider"]
+    """Fork for each line that is read; what is left of the child is its status, in a line."""
+    asked = "-p no:cacheprovider --ncnn-parity --collect-only --rootdir=. -c".split()
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere, contextlib.redirect_stdout(nowhere):
-        pytest.main([*without, "--ncnn-parity", "--collect-only", "--rootdir=.", "-c", os.devnull])
-    assert "xdist" not in sys.modules
+        pytest.main([*asked, os.devnull])
     from forked_workers import Workers  # pytest warns of a plugin that was imported before it
 
     workers = Workers()
@@ -80,7 +79,7 @@ def _serve() -> None:
         child = os.fork()
         if not child:
             workers.install()
-            sys.exit(_pytest(**json.loads(line)))
+            _end(_pytest(**json.loads(line)))
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
@@ -94,8 +93,20 @@ def _pytest(args: list[str], folder: str, environment: dict[str, str]) -> int:
         with Path(name).open(mode) as file:
             os.dup2(file.fileno(), number)
     sys.path[0] = folder
+    sys.modules["xdist.plugin"]._sys_path[:] = sys.path  # it keeps the path as it was when imported
     sys.argv = ["pytest", *args]
     return int(pytest.main(args))
+
+
+def _end(code: int) -> NoReturn:
+    """End this process as Python ends one, but for the time in which it takes all modules apart."""
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,8 @@ class Workers:
     def __init__(self) -> None:
         """Import what a worker needs."""
         with _quiet_threads():
+            import numpy.random  # noqa: F401 - numpy itself imports it when it is first asked for
+
             from pytest_ncnn_parity.worker import main  # noqa: F401
         _prepare_compiler(sys.modules["ncnn.ncnn"])
         self._path, self._finders = list(sys.path), list(sys.meta_path)

@@ -57,6 +57,7 @@ def on(networks: list[tuple[str, str]]) -> pytest.MarkDecorator:
 
 real_networks = on(NETWORKS)
 quick_networks = on(NETWORKS[:3])  # for what depends on the graph, and not on another kernel
+two_networks = on(NETWORKS[1:3])  # for what a graph with branches shows, however long it is
 
 
 def confirm(code: str, stem: str, shape: str) -> None:
@@ -156,7 +157,7 @@ for masks, remembered, fresh in zip(tried, found[True], found[False]):
 
 
 @pytest.mark.since_ncnn("1.0.20260526", "a masked layer's upload and download round otherwise")
-@quick_networks
+@two_networks
 def test_a_trial_of_late_masks_goes_on_where_an_earlier_one_was_kept(stem: str, shape: str) -> None:
     """Of a large network the values of all steps have no room in memory."""
     code = """
@@ -184,7 +185,7 @@ assert [step.kind for step in steps].count("network") == 1, "which each trial as
     confirm(MASKED + code, stem, shape)
 
 
-@quick_networks
+@two_networks
 def test_a_trial_steps_through_the_trajectory_only_if_it_reads_what_no_trial_read(
     stem: str, shape: str
 ) -> None:
