@@ -38,7 +38,8 @@ _SAMPLING = frozenset("GridSample ROIAlign ROIPooling PSROIPooling".split())
 # every element lies between elements of the input; with Interp's cubic kind slightly outside
 MEANS = frozenset("Pooling Pooling1D Pooling3D Interp".split())
 _STATISTICS = frozenset({"StatisticsPooling"})  # no standard deviation is larger than all the values
-_SHRINKING = frozenset("ReLU AbsVal Clip Threshold Shrink".split())
+# what they give is no larger than what they read
+SHRINKING = frozenset("ReLU AbsVal Clip Shrink".split())
 _SHRINKING_UNARY = frozenset((Unary.ABS, Unary.NEG, Unary.SQUARE))
 _REDUCING = frozenset((Reduction.MEAN, Reduction.MAX, Reduction.MIN))
 
@@ -93,13 +94,31 @@ def levels_off(layer: Layer) -> bool:
 def keeps_unit(layer: Layer) -> bool:
     """Whether no element of the output is larger than its unit if none of the inputs is."""
     keep = _KEEPING.get(layer.type)
-    return layer.type in _SHRINKING or (keep is not None and keep(layer))
+    bounded = layer.type in SHRINKING or layer.type == "Threshold"  # which gives 0 and 1
+    return bounded or (keep is not None and keep(layer))
 
 
 def adds(layer: Layer) -> bool:
     """Whether `layer` adds two values, or subtracts one from the other."""
     of_two = layer.type == "BinaryOp" and not has_number(layer)
     return of_two and op_type(layer) in _SUMS
+
+
+def limits(layer: Layer) -> bool:
+    """Whether `layer` gives the larger or the smaller one of two values."""
+    of_two = layer.type == "BinaryOp" and not has_number(layer)
+    return of_two and op_type(layer) in _LIMITS
+
+
+def weights_of_sum(layer: Layer) -> tuple[float, ...] | None:
+    """By what an Eltwise multiplies each value that it adds up; None if that is not known, or none."""
+    if layer.type != "Eltwise" or op_type(layer) != Eltwise.SUM:
+        return None
+    try:
+        weights = tuple(decimals(layer, 1)) or (1.0,) * len(layer.inputs)
+    except NotANumber:
+        return None
+    return weights if len(weights) == len(layer.inputs) else None
 
 
 def softmax_axis(layer: Layer, dimensions: int) -> int | None:
@@ -155,7 +174,7 @@ def _read(
     """The scales of what `layer` reads, without constants that are within the bounds of the others."""
     if layer.type in _SAMPLING:
         return [scales.get(layer.inputs[0])]
-    joins = layer.type in ("Concat", "CopyTo") or adds(layer) or _limits(layer)
+    joins = layer.type in ("Concat", "CopyTo") or adds(layer) or limits(layer)
     units = [scales[blob].unit for blob in layer.inputs if blob in scales]
     within = {
         blob
@@ -246,12 +265,6 @@ def _power(layer: Layer, unit: float, share: bool) -> float | None:
     return float(scaled**exponent)
 
 
-def _limits(layer: Layer) -> bool:
-    """Whether `layer` gives the larger or the smaller one of two values."""
-    of_two = layer.type == "BinaryOp" and not has_number(layer)
-    return of_two and op_type(layer) in _LIMITS
-
-
 def _exponent(layer: Layer) -> float | None:
     """The power above 0 to which `layer` raises its input; None if it does not."""
     if layer.type == "UnaryOp" and op_type(layer) == Unary.SQRT:
@@ -263,13 +276,8 @@ def _exponent(layer: Layer) -> float | None:
 
 def _weighted_sum(layer: Layer, known: list[Scale]) -> float | None:
     """The unit of the sum that an Eltwise makes, as of an ensemble's probabilities; None otherwise."""
-    if op_type(layer) != Eltwise.SUM:
-        return None
-    try:
-        weights = decimals(layer, 1) or (1.0,) * len(known)
-    except NotANumber:
-        return None
-    if len(weights) != len(known):
+    weights = weights_of_sum(layer)
+    if weights is None or len(weights) != len(known):
         return None
     return sum(abs(weight) * scale.unit for weight, scale in zip(weights, known, strict=True))
 

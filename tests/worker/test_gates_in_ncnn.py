@@ -164,18 +164,32 @@ def test_a_value_that_is_added_to_itself_counts_twice(tmp_path: Path) -> None:
     np.testing.assert_allclose(gates.unit("out0", whole=True), right, rtol=1e-6)
 
 
-@pytest.mark.parametrize("operation", [0, 1])
+@pytest.mark.parametrize(
+    ("kind", "params", "times"),
+    [
+        ("BinaryOp", "0=0", 2.0),
+        ("BinaryOp", "0=1", 2.0),
+        ("BinaryOp", "0=4", 1.0),
+        ("BinaryOp", "0=5", 1.0),
+        ("Eltwise", "0=1", 2.0),
+        ("Eltwise", "0=1 -23301=2,0.5,-3.0", 3.5),
+        ("Eltwise", "0=2", 1.0),
+    ],
+    ids=["sum", "difference", "larger", "smaller", "sum in Eltwise", "weighted sum", "largest in Eltwise"],
+)
 @pytest.mark.parametrize("both", [True, False])
-def test_the_unit_of_a_sum_is_that_of_its_terms(operation: int, both: bool, tmp_path: Path) -> None:
+def test_where_values_meet_the_unit_is_that_of_all(
+    kind: str, params: str, times: float, both: bool, tmp_path: Path
+) -> None:
     net = Network()
     one, other = net.split(product(net), 2)
     other = net.layer("ReLU" if both else "Exp", "other", [other])
-    net.layer("BinaryOp", "sum", [one, other], ["out0"], f"0={operation}")
+    net.layer(kind, "met", [one, other], ["out0"], params)
     gates, values = followed(net, tmp_path)
     unit = gates.unit("out0", whole=True)
     assert (unit is not None) == both
     if unit is not None:
-        np.testing.assert_allclose(unit, 2 * np.abs(values["value"].array), rtol=1e-6)
+        np.testing.assert_allclose(unit, times * np.abs(values["value"].array), rtol=1e-6)
 
 
 NOTHING = np.full(SHAPE, -11.5, np.float32)

@@ -18,7 +18,15 @@ import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.natural_scale import MEANS, Scale, adds, natural_scales
+from pytest_ncnn_parity.network.natural_scale import (
+    MEANS,
+    SHRINKING,
+    Scale,
+    adds,
+    limits,
+    natural_scales,
+    weights_of_sum,
+)
 from pytest_ncnn_parity.network.operator_kinds import (
     Binary,
     Eltwise,
@@ -38,7 +46,7 @@ _HALVES = "GLU"  # one half of its input times the Sigmoid of the other
 _LEVELLING = "Softplus"  # its unit is 1: log(1 + exp(x)) is 0.7 at 0
 _MAKING = _SELF_GATED | {_HALVES, _LEVELLING}
 # what they give is as large as the largest of the values that they read, or smaller
-_SHRINKING = MEANS | {"ReLU", "PReLU", "AbsVal", "Clip", "Shrink"}
+_SHRINKING = MEANS | SHRINKING | {"PReLU"}
 _SHRINKING_OPERATIONS = {
     "UnaryOp": (Unary.ABS, Unary.NEG),
     "BinaryOp": (Binary.DIV, Binary.MAX, Binary.MIN),  # of a value and a number
@@ -140,10 +148,10 @@ class Gates:
         try:
             if self._mixes(layer):
                 return self._sum(layer, own)
-            if adds(layer):  # as where two gated values meet
+            if _joins(layer):  # as where two gated values meet
                 shapes = {unit.shape for unit in own.values()}
                 alone = len(own) < len(set(layer.inputs)) or len(shapes) > 1
-                return {} if alone else {layer.outputs[0]: np.abs(sum(own[b] for b in layer.inputs))}
+                return {} if alone else {layer.outputs[0]: _joined(layer, own)}
             if not _multiplies(layer):
                 if layer.type in ("Concat", "CopyTo"):  # elsewhere the others are shapes
                     values = {blob: np.zeros_like(array) for blob, array in values.items()}
@@ -184,8 +192,23 @@ def _multiplies(layer: Layer) -> bool:
     return op_type(layer) == _PRODUCT.get(layer.type)
 
 
+def _joins(layer: Layer) -> bool:
+    """Whether `layer` adds up all that it reads, or gives the largest or the smallest of these."""
+    largest = layer.type == "Eltwise" and op_type(layer) == Eltwise.MAX
+    return largest or adds(layer) or limits(layer) or weights_of_sum(layer) is not None
+
+
+def _joined(layer: Layer, units: Mapping[str, Array]) -> Array:
+    """The unit of what `layer` joins: all units together, each by its weight, or the largest one."""
+    weights = (1.0, 1.0) if adds(layer) else weights_of_sum(layer)
+    sizes = [np.abs(units[blob]) for blob in layer.inputs]
+    if weights is None:
+        return np.asarray(np.max(sizes, axis=0))
+    return np.asarray(sum(abs(w) * size for w, size in zip(weights, sizes, strict=True)))
+
+
 def _hands_on(layer: Layer) -> bool:
-    return _keeps(layer) or adds(layer)
+    return _keeps(layer) or _joins(layer)
 
 
 def _keeps(layer: Layer) -> bool:
