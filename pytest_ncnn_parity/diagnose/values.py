@@ -257,10 +257,17 @@ def _of_output(failure: Failure) -> tuple[str, ...]:
     lost = "no layer judged here is wrong by itself: errors of rounding to 16 bits between layers add up"
     if failure.unjudged:
         lost = f"{failure.unjudged} in this run: judge them too, to see which is wrong"
-    if failure.evidence.noise is None:
-        return (lost,)
-    cancel = (
-        "terms cancel on the way: the error is what rounding every value to 16 bits makes of it, times "
-        f"{failure.evidence.noise:.3g}; keep the values that cancel in fp32"
-    )
-    return (lost, cancel)
+    noise, perhaps_pictures = failure.evidence.noise, failure.evidence.perhaps_pictures
+    said = [lost]
+    if noise is not None:
+        said.append(
+            "terms cancel on the way: the error is what rounding every value to 16 bits makes of it, "
+            f"times {noise:.3g}; keep the values that cancel in fp32"
+        )
+    if perhaps_pictures:
+        which = " or ".join(perhaps_pictures)
+        said.append(
+            f"if {which} is a picture, feed it by `image:`: outputs may then differ by less than a grey "
+            "step in each pixel does"
+        )
+    return tuple(said)

@@ -179,7 +179,8 @@ class Evidence:
     floats.
     Of a layer in int8: the outputs `without_scale`, whose weights have inf as their scale. Whether an
     output is `behind_int8` layers, and whether fp16 is known to hold all values of the reference that
-    lead to it: `fits_up_to_here`. How many weights are `not_finite`.
+    lead to it: `fits_up_to_here`. How many weights are `not_finite`. The inputs that are
+    `perhaps_pictures`, though the spec does not say so, so that no grey step is known.
     Whether the reference can be trusted: `distrust` names a layer of it that cannot be.
     What was tried: `trials` by name; `rounding`, the error of rounding the true output alone; `noise`,
     an error out of tolerance that passed, as a multiple of how far the reference itself moves.
@@ -249,6 +250,7 @@ class Evidence:
     growth: Growth | None = None
     threshold_decides: bool = False
     fits_up_to_here: bool = False
+    perhaps_pictures: tuple[str, ...] = ()
 
     @property
     def has_wrong_files(self) -> bool:

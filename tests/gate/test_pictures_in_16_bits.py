@@ -54,15 +54,22 @@ def test_an_output_that_a_grey_step_turns_over_is_judged_by_that(
     assert red == []
     assert "where each pixel of the picture moves by a grey step, up to " in " ".join(said.split())
     # the same values, of which nobody says that they are a picture
-    assert judged(gate, pytester.path, "{file: grey.npy}")[0] == ["output:out0"]
+    red, said = judged(gate, pytester.path, "{file: grey.npy}")
+    assert red == ["output:out0"]
+    advice = "if in0 is a picture, feed it by `image:`"
+    assert advice in said
     # what the user allows is all that is allowed
     custom = "tolerance: {outputs: {out0: {scaled: 0.05}}}\n"
-    assert judged(gate, pytester.path, more=custom)[0] == ["output:out0"]
+    red, said = judged(gate, pytester.path, more=custom)
+    assert red == ["output:out0"]
+    assert advice not in said
 
 
 def test_an_error_larger_than_a_grey_step_is_red(gate: Gate, pytester: pytest.Pytester) -> None:
     steep(pytester.path, factor=100.0, constant=1000.0)
-    assert judged(gate, pytester.path)[0] == ["output:out0"]
+    red, said = judged(gate, pytester.path)
+    assert red == ["output:out0"]
+    assert "feed it by `image:`" not in said
 
 
 def test_where_a_layer_is_red_the_output_is_judged_as_ever(

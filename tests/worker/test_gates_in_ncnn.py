@@ -175,7 +175,15 @@ def test_a_value_that_is_added_to_itself_counts_twice(tmp_path: Path) -> None:
         ("Eltwise", "0=1 -23301=2,0.5,-3.0", 3.5),
         ("Eltwise", "0=2", 1.0),
     ],
-    ids=["sum", "difference", "larger", "smaller", "sum in Eltwise", "weighted sum", "largest in Eltwise"],
+    ids=[
+        "sum",
+        "difference",
+        "larger",
+        "smaller",
+        "sum in Eltwise",
+        "weighted sum",
+        "largest in Eltwise",
+    ],
 )
 @pytest.mark.parametrize("both", [True, False])
 def test_where_values_meet_the_unit_is_that_of_all(

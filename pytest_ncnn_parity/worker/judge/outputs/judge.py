@@ -156,6 +156,7 @@ class OutputJudge:
             dropped=(*candidate.dropped, *reference.dropped),
             in_int8=self._sample.nets.in_int8(candidate.spec),
             behind_int8=self._int8.is_behind_int8(str(case.output)),
+            perhaps_pictures=self._grey_steps.untold(case),
         )
 
     def _with_facts(self, evidence: Evidence, blob: str, value: Blob) -> Evidence:
