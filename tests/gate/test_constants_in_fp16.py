@@ -57,6 +57,8 @@ LAYERS = {
     "bilinear": ("Interp", "0=2 1=4.0 2=4.0", (), 1.0, "precision"),
     "bilinear_cut": ("Interp", "0=2 1=1.3 2=1.3", (), 1.0, None),  # 1.3 * 8 rows is no whole number
     "bilinear_ok": ("Interp", "0=2 1=3.0 2=3.0 6=1", (), 1.0, None),
+    "bicubic": ("Interp", "0=3 3=12 4=650", (), 1.0, "precision"),
+    "bicubic_ok": ("Interp", "0=3 3=7 4=9 6=1", (), 1.0, None),
     "softplus": ("Softplus", "", (), 20.0, "accumulator-overflow"),
     "softplus_ok": ("Softplus", "", (), 2.0, None),
     "sinh": ("UnaryOp", "0=22", (), 0.05, "accumulator-overflow"),
@@ -76,7 +78,11 @@ LAYERS = {
                    "accumulator-overflow"),
     "norm_ok": ("Normalize", "0=1 1=1 2=1e-4 3=1", (np.ones(1),), 0.1, None),
 }  # fmt: skip
-SIZES = {"nearest": (2, 40_000), "bilinear": (4, 10, 400)}  # where other than SIZE
+SIZES = {
+    "nearest": (2, 40_000),
+    "bilinear": (4, 10, 400),
+    "bicubic": (2, 9, 500),
+}  # where other than SIZE
 OFFSETS = {
     "sinh": 11.3,
     "cosh": -11.3,

@@ -1,8 +1,8 @@
-"""Repeats the fp16 arithmetic of an Interp: where in its input each output lies (interp.comp)."""
+"""Repeats the fp16 arithmetic of an Interp: where in its input each output lies (interp*.comp)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,8 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import decimal, number
 from pytest_ncnn_parity.worker.judge.fp16.kernels.ran import Computed, LayerRun
 
-NEAREST, BILINEAR = 1, 2  # values of Interp's resize_type
+NEAREST, BILINEAR, BICUBIC = 1, 2, 3  # values of Interp's resize_type
+STEEPNESS = -0.75  # of the bicubic kernel (interp_bicubic_coeffs.comp)
 # what an Interp resizes, of a matrix the rows alone; with the ids of a given size and of a factor
 AXES = ((-1, 4, 2), (-2, 3, 1))
 NEAR = 1e-3  # the share of its largest value by which a resized output may differ from ncnn's
@@ -22,10 +23,10 @@ Places = type[np.float16] | type[np.float64]
 
 
 def interp(layer: Layer, run: LayerRun) -> Computed | None:
-    """The position in the input that each output value comes from is fp16 (interp.comp)."""
+    """The position in the input that each output value comes from is fp16."""
     value, expected, shape = run.value, run.output, run.output.shape
     kind = number(layer, 0)
-    if len(layer.inputs) != 1 or value.ndim not in (2, 3) or kind not in (NEAREST, BILINEAR):
+    if len(layer.inputs) != 1 or value.ndim not in (2, 3) or kind not in _RESIZED:
         return None
     if shape == value.shape:  # handed on unchanged
         return None
@@ -56,7 +57,7 @@ def _step(layer: Layer, size: int, length: int, given: int, scale: int) -> float
     A bilinear Interp takes steps of size / length in 20240410, whatever it is given.
     """
     bilinear = number(layer, 0) == BILINEAR
-    if bilinear and number(layer, 6):
+    if number(layer, 0) != NEAREST and number(layer, 6):
         return (size - 1) / (length - 1)
     if number(layer, given) or "9" in layer.params or (bilinear and size == length):
         return size / length
@@ -67,7 +68,7 @@ def _resized(
     layer: Layer, value: Array, shape: tuple[int, ...], steps: Mapping[int, float], places: Places
 ) -> Array:
     """`value` resized by `steps`, by axis, with `places` computed in this type."""
-    resized = _nearest if number(layer, 0) == NEAREST else _bilinear
+    resized = _RESIZED[number(layer, 0)]
     for axis, step in steps.items():
         value = resized(value, axis, shape[axis], places(step), bool(number(layer, 6)))
     return value
@@ -84,17 +85,43 @@ def _nearest(value: Array, axis: int, length: int, step: np.floating[Any], _: bo
 
 
 def _bilinear(value: Array, axis: int, length: int, step: np.floating[Any], aligned: bool) -> Array:
+    first, share = _between(length, step, aligned)
+    end = value.shape[axis] - 2
+    share = np.where(first < 0, 0.0, np.where(first > end, 1.0, share))
+    at = _within(first, end)
+    return _weighted(value, axis, (at, at + 1), (1 - share, share))
+
+
+def _bicubic(value: Array, axis: int, length: int, step: np.floating[Any], aligned: bool) -> Array:
+    first, share = _between(length, step, aligned)
+    last = value.shape[axis] - 1
+    places = [_within(np.clip(first, -1, last) + offset, last) for offset in (-1, 0, 1, 2)]
+    steepness, one = share.dtype.type(STEEPNESS), share.dtype.type(1.0)
+    far, near, across = share + one, share, one - share
+    before = ((steepness * far - 5 * steepness) * far + 8 * steepness) * far - 4 * steepness
+    inner = [((steepness + 2) * x - (steepness + 3)) * x * x + one for x in (near, across)]
+    weights = (before, *inner, one - before - inner[0] - inner[1])
+    return _weighted(value, axis, places, weights)
+
+
+_RESIZED = {NEAREST: _nearest, BILINEAR: _bilinear, BICUBIC: _bicubic}
+
+
+def _between(length: int, step: np.floating[Any], aligned: bool) -> tuple[Array, Array]:
+    """The place in front of each output, and the share of the way from there to the next one."""
     half = step.dtype.type(0.5)
     with np.errstate(over="ignore", invalid="ignore"):
         numbers = np.arange(length).astype(step.dtype)
         places = numbers * step if aligned else (numbers + half) * step - half
         first = np.floor(places)
-        share = places - first
-    end = value.shape[axis] - 2
-    share = np.where(first < 0, 0.0, np.where(first > end, 1.0, share)).astype(np.float32)
-    share = share.reshape([-1 if a == axis % value.ndim else 1 for a in range(value.ndim)])
-    at = _within(first, end)
-    return np.asarray(value.take(at, axis) * (1 - share) + value.take(at + 1, axis) * share)
+        return first, places - first
+
+
+def _weighted(value: Array, axis: int, places: Sequence[Array], weights: Sequence[Array]) -> Array:
+    """The sum of what `value` has at each of these `places` along `axis`, times its weight."""
+    shape = [-1 if a == axis % value.ndim else 1 for a in range(value.ndim)]
+    parts = zip(places, weights, strict=True)
+    return np.asarray(sum(value.take(at, axis) * w.astype(np.float32).reshape(shape) for at, w in parts))
 
 
 def _within(places: Array, last: int) -> Array:
