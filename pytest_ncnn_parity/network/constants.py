@@ -11,12 +11,12 @@ import struct
 from collections.abc import Iterator, Mapping
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW, FP16_TINIEST
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import is_quantized
 from pytest_ncnn_parity.network.parameters import decimal, decimals, number
 
 WITH_SCALAR, INT8 = 1, 8  # parameter ids: BinaryOp's constant, and the flag of quantized layers
+MOST_OFF = 0.02  # the share of itself by which fp16 may be off a number: below 1.5e-6 it may be further
 SUM, COEFFICIENTS = 1, 1  # Eltwise: the operation that has coefficients, and the id of their array
 
 # by operator, the ids of the parameters that are cast, with their defaults
@@ -64,17 +64,17 @@ class Parameter(Frozen):
 
     @property
     def lost(self) -> float | None:
-        """The first of the numbers that fp16 turns into inf or 0."""
+        """The first of the numbers that fp16 does not keep."""
         return next(filter(is_lost, self.cast), None)
 
 
 def is_lost(value: float) -> bool:
-    """Whether fp16 turns a number into inf or 0 that is neither."""
-    return abs(value) >= FP16_OVERFLOW or 0.0 < abs(value) <= FP16_TINIEST / 2
+    """Whether fp16 turns a number into inf or 0 that is neither, or keeps it more than MOST_OFF off."""
+    return not abs(_in_fp16(value) - value) <= MOST_OFF * abs(value)
 
 
 def lost_parameters(layer: Layer) -> Iterator[Parameter]:
-    """The parameters that fp16 arithmetic turns into inf or 0. Raises NotANumber."""
+    """The parameters that fp16 arithmetic does not keep. Raises NotANumber."""
     return (parameter for parameter in _cast(layer) if parameter.lost is not None)
 
 

@@ -20,6 +20,7 @@ FLAT = (np.ones(C), np.zeros(C), np.full(C, 1e-12), np.zeros(C))  # slope, mean,
 LAYERS = {
     "times_1e5": ("BinaryOp", "0=2 1=1 2=100000.0", (), 1e-3, "accumulator-overflow"),
     "by_1e5": ("BinaryOp", "0=3 1=1 2=-100000.0", (), 1e2, "accumulator-overflow"),
+    "by_1e-7": ("BinaryOp", "0=3 1=1 2=1e-7", (), 1e-5, "underflow"),
     "times_1e-9": ("BinaryOp", "0=2 1=1 2=1e-9", (), 5e3, "underflow"),
     "at_most_1e9": ("BinaryOp", "0=5 1=1 2=1000000000.0", (), 1.0, None),
     "elu": ("ELU", "0=100000.0", (), 1e-3, "accumulator-overflow"),

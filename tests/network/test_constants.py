@@ -1,4 +1,4 @@
-"""Which parameters fp16 makes inf or 0."""
+"""Which parameters fp16 does not keep."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ def layer(line: str) -> Layer:
     [
         ("BinaryOp 0=2 1=1 2=-1e9", {2: -1e9}),
         ("BinaryOp 0=2 1=1 2=1e-9", {2: 1e-9}),
+        ("BinaryOp 0=2 1=1 2=3e-8", {2: 3e-8}),  # 6e-8 in fp16
+        ("BinaryOp 0=2 1=1 2=1e-6", {}),
         ("BinaryOp 0=2 1=1 2=65504.0", {}),
         ("BinaryOp 0=2 1=1 2=0", {}),
         ("BinaryOp 0=2 2=-1e9", {}),  # without 1=1 it reads two values

@@ -7,13 +7,12 @@ import numpy as np
 
 from pytest_ncnn_parity.compare.number_formats import INT8_MAX
 from pytest_ncnn_parity.engine.evidence import Constant
-from pytest_ncnn_parity.network.constants import ACTIVATION, is_lost
+from pytest_ncnn_parity.network.constants import ACTIVATION, MOST_OFF, is_lost
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import number
 from pytest_ncnn_parity.worker.judge.fp16.kernels.ran import Computed, LayerRun
 
 SUMS_SINCE = "1.0.20261020"  # before, an InnerProduct in int8 has no kernel for Vulkan
-OFF = 0.02  # the share of itself by which a factor is off that has lost digits
 RELU = 1  # the one activation type that needs no more than the output
 
 
@@ -46,7 +45,7 @@ def descaled(layer: Layer, run: LayerRun) -> Computed | None:
     with np.errstate(all="ignore"):
         factors = np.where(weights.scales == 0.0, 0.0, 1.0 / (scale * weights.scales.astype(np.float64)))
         kept = factors.astype(np.float16).astype(np.float64)
-        off = ~(np.abs(kept - factors) <= OFF * factors)
+        off = ~(np.abs(kept - factors) <= MOST_OFF * factors)
     if not off.any() or run.output.shape[-1] != len(factors):
         return None
     bias = weights.bias if weights.bias.size else np.zeros(())
