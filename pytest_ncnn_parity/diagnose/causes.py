@@ -63,8 +63,9 @@ CAUSES = (
     ),
     Cause(
         "underflow",
-        "values become 0 in fp16 and break a layer that reads them; or a constant becomes 0",
-        "mask the region, or use a larger epsilon",
+        "values become 0 in fp16 and break a layer that reads them; or a constant becomes 0; or all "
+        "that a layer computes is so small that fp16 has too few digits for it",
+        "mask the region, or use a larger epsilon, or larger values",
     ),
     Cause(
         "reference",
@@ -236,6 +237,7 @@ RULES: tuple[tuple[CauseName, Rule], ...] = (
     ("underflow", constants.too_small_for_fp16),
     ("precision", constants.too_coarse_in_fp16),
     ("device", values.copies_other_values),
+    ("underflow", values.among_the_least_of_fp16),
     ("winograd-overflow", winograd.overflows_inside),
     ("winograd-overflow", winograd.overflows),
     ("precision", winograd.explains_it),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_ncnn_parity.base.errors import counted
-from pytest_ncnn_parity.compare.number_formats import FP16_MAX, FP16_OVERFLOW
+from pytest_ncnn_parity.compare.number_formats import FP16_MAX, FP16_NORMAL, FP16_OVERFLOW
 from pytest_ncnn_parity.diagnose import wording
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_trials
 from pytest_ncnn_parity.network.masks import NO_VULKAN
@@ -200,6 +200,19 @@ def wrong_in_fp32(failure: Failure) -> Explanation | None:
 # These add up nothing that could exceed fp16 while the output is finite: an Interp rounds the places
 # of its pixels, and an ELU or a sinh what is left of exp(x) - 1 for a small x.
 _WITHOUT_SUMS = ELEMENTWISE | {"Interp"}
+
+
+def among_the_least_of_fp16(failure: Failure) -> Explanation | None:
+    """A layer all of whose values are so small that fp16 rounds terms and sums to multiples of 6e-8."""
+    metrics, layer = failure.metrics, failure.case.layer
+    if layer is None or failure.case.comparison.half != "fp16" or metrics.nan + metrics.inf:
+        return None
+    largest = max(metrics.candidate_absmax, metrics.reference_absmax)
+    if largest >= FP16_NORMAL or not failure.evidence.right("fp32_on_device"):
+        return None
+    steps = f"its values reach {wording.number(largest)} only, where fp16 has steps of 6e-8"
+    mend = "compute with larger values, or mask the region"
+    return with_trials(failure, f"{failure.seen}; {steps}", mend)
 
 
 def sum_inside_overflows(failure: Failure) -> Explanation | None:

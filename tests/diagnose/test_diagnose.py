@@ -59,6 +59,18 @@ def test_storage_overflow_where_the_layer_itself_is_right_and_its_readers_are_no
     assert "read in fp16 by: a (ReLU), b (ReLU)" in evidence(SUM, result)
 
 
+def test_values_among_the_least_of_fp16_are_no_overflow_however_wrong() -> None:
+    trials = {"fp32_on_device": RIGHT, "without_arithmetic": RIGHT}
+    assert headline(CONV, failed([-2.4e-7, 6e-7], [1.5e-7, 6.2e-7], **trials)) == (
+        "conv_1 (Convolution): off by 3.9e-07 on vulkan fp16 (scaled 0.629), 1 of 2 elements; "
+        "its values reach 6.2e-07 only, where fp16 has steps of 6e-8 (underflow)"
+    )
+    larger = failed([-2.4e-3, 6e-3], [1.5e-3, 6.2e-3], **trials)
+    assert diagnose(CONV, larger).cause == "accumulator-overflow"
+    wild = failed([-240.0, 6e-7], [1.5e-7, 6.2e-7], **trials)
+    assert diagnose(CONV, wild).cause == "accumulator-overflow"
+
+
 def test_storage_overflow_foreseen_without_a_device_says_so() -> None:
     of = case("sum_249", "Reduction", RANGE)
     result = failed([math.inf], [1803979.25], **beyond(1803979.25, predicted=True))
