@@ -30,6 +30,7 @@ def steep(folder: Path, factor: float, constant: float = 0.0) -> None:
     x = net.layer("BinaryOp", "centre", [x], params=f"0=1 1=1 2={(GREY + 0.02) / 255:.9f}")
     x = net.layer("BinaryOp", "steep", [x], params=f"0=2 1=1 2={factor}")
     net.layer("Sigmoid", "mask", [x], ["out0"])
+    net.layer("ReLU", "other", [net.layer("Input", "in1", params="0=4 1=4 2=1")], ["out1"])
     net.write(folder / "net")
     # one pixel in five is just below the centre, and above it by a grey step more; the others are above
     pixels = np.where(np.random.RandomState(0).random_sample((24, 24)) < 0.2, GREY, GREY + 1)
@@ -40,7 +41,10 @@ def steep(folder: Path, factor: float, constant: float = 0.0) -> None:
 
 def judged(gate: Gate, folder: Path, source: str = IMAGE, more: str = "") -> tuple[list[str], str]:
     """The red cases in 16 bits on Vulkan, and what is said of the output."""
-    networks.spec(folder, f"inputs: {{s: {{in0: {source}}}}}\ncompare: [fp16-vs-fp32-vulkan]\n{more}")
+    other = "{constant: 0.5, shape: [1, 4, 4]}"
+    networks.spec(
+        folder, f"inputs: {{s: {{in0: {source}, in1: {other}}}}}\ncompare: [fp16-vs-fp32-vulkan]\n{more}"
+    )
     run = gate("--ncnn-parity-fix=off")
     output = run.cases["s::fp16-vs-fp32-vulkan::output:out0"]
     return [name.rpartition("::")[2] for name in run.ids("failed")], output["message"]

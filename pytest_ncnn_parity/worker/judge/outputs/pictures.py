@@ -60,8 +60,14 @@ class GreySteps:
         return metrics.forgiven_by(why) if why else metrics
 
     def untold(self, case: CaseSpec) -> tuple[str, ...]:
-        """The inputs of a case in 16 bits that may be pictures, where none is known to be one."""
-        given = {blob: (one, self._sample.inputs[blob]) for blob, one in self._sample.job.inputs.items()}
+        """The inputs of an output in 16 bits that may be pictures, where none is known to be one."""
+        graph, inputs = self._sample.graph, self._sample.job.inputs
+        above = graph.ancestors([str(case.output)])
+        given = {
+            blob: (one, self._sample.inputs[blob])
+            for blob, one in inputs.items()
+            if graph.producer[blob].number in above
+        }
         excusable = case.half is not None and is_default(case.tolerance)
         if not excusable or any(_moving(*one) for one in given.values()):
             return ()
