@@ -7,6 +7,7 @@ off by so much that the result is wrong, in plain and in packed kernels alike. V
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +18,7 @@ from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number
 from pytest_ncnn_parity.worker.values.blob import Made
 
 NORMS = {"InstanceNorm": 0, "GroupNorm": 1}  # by operator, the id of the number of channels
+MOST_ROUNDED = 2.0**-20  # the share of themselves by which equal values may differ
 Weights = Callable[[Layer], Array]
 
 
@@ -26,19 +28,13 @@ def factors_of(layer: Layer, value: Array, weights: Weights) -> tuple[Array, Arr
     Channels lie along the first axis of `value`, which has three or four axes for an InstanceNorm. None
     for other layers and inputs, and for what is not finite. Raises NotANumber.
     """
-    first = NORMS.get(layer.type)
-    if first is None or not value.size or not np.isfinite(value).all():
+    rows = _rows(layer, value)
+    if rows is None:
         return None
-    if layer.type == "InstanceNorm" and value.ndim < 3:
-        return None
-    groups = number(layer, 0, 1) if first else len(value)
-    channels = len(value)
-    if groups < 1 or channels % groups:
-        return None
-    rows = value.astype(np.float64).reshape(groups, -1)
+    first, channels = NORMS[layer.type], len(value)
     factor = 1.0 / np.sqrt(rows.var(axis=1) + decimal(layer, first + 1, 0.001))
-    factors = np.repeat(factor, channels // groups)
-    summands = np.repeat(-rows.mean(axis=1) * factor, channels // groups)
+    factors = np.repeat(factor, channels // len(rows))
+    summands = np.repeat(-rows.mean(axis=1) * factor, channels // len(rows))
     if number(layer, first + 2, 1):
         raw = weights(layer)
         if len(raw) < 2 * channels:
@@ -46,6 +42,49 @@ def factors_of(layer: Layer, value: Array, weights: Weights) -> tuple[Array, Arr
         gamma, beta = raw[: 2 * channels].reshape(2, channels)
         factors, summands = factors * gamma, summands * gamma + beta
     return factors, summands
+
+
+def _rows(layer: Layer, value: Array) -> Array | None:
+    """What an InstanceNorm or GroupNorm norms together, a row each; None as in `factors_of`."""
+    first = NORMS.get(layer.type)
+    if first is None or not value.size or not np.isfinite(value).all():
+        return None
+    if layer.type == "InstanceNorm" and value.ndim < 3:
+        return None
+    groups = number(layer, 0, 1) if first else len(value)
+    if groups < 1 or len(value) % groups:
+        return None
+    return value.astype(np.float64).reshape(groups, -1)
+
+
+def flat(layer: Layer, value: Array) -> Array | None:
+    """Where all that `layer` norms together is one number, other than 0, up to rounding in fp32.
+
+    The norm leaves nothing of that. The result broadcasts to `value`; it is None for layers that are no
+    norms, and as in `factors_of`.
+    """
+    try:
+        if layer.type == "LayerNorm":
+            return _is_one_number(value.astype(np.float64), _last_axes(value.shape, number(layer, 0)))
+        rows = _rows(layer, value)
+    except NotANumber:
+        return None
+    if rows is None:
+        return None
+    each = np.repeat(_is_one_number(rows, (1,)), len(value) // len(rows))
+    return each.reshape(-1, *[1] * (value.ndim - 1))
+
+
+def _last_axes(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
+    """The last axes, as many as have `size` elements together; the last one if none have."""
+    count = next((n for n in range(1, len(shape) + 1) if math.prod(shape[-n:]) == size), 1)
+    return tuple(range(-count, 0))
+
+
+def _is_one_number(value: Array, axes: tuple[int, ...]) -> Array:
+    mean = np.abs(value.mean(axes, keepdims=True))
+    spread = value.std(axes, keepdims=True)
+    return np.asarray((mean > 0.0) & (spread <= MOST_ROUNDED * mean))
 
 
 def exact(layer: Layer, values: Made, weights: Weights) -> Array | None:

@@ -7,6 +7,7 @@ import pytest
 from network import Network
 
 from pytest_ncnn_parity.base.arrays import Array
+from pytest_ncnn_parity.compare.scales import GATE_UNIT
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.worker.judge.gates import Gates
@@ -325,3 +326,19 @@ def test_a_softplus_has_the_unit_of_one(tmp_path: Path) -> None:
     net.layer("Softplus", "positive", ["in0"], ["out0"])
     gates, _ = followed(net, tmp_path)
     np.testing.assert_array_equal(gates.unit("out0", whole=True), np.ones(SHAPE, np.float32))
+
+
+def test_a_norm_of_one_number_has_the_unit_of_its_factor(tmp_path: Path) -> None:
+    net = Network()
+    net.layer("Input", "in0", params="0=40 1=40 2=3")
+    factors, offsets = np.array([1.0, -3.0, 2.0]), np.ones(3)
+    params = {"params": "0=3 1=1e-6 2=1", "weights": [factors, offsets], "flagged": False}
+    net.layer("ReLU", "relu", [net.layer("InstanceNorm", "norm", ["in0"], **params)], ["out0"])
+    values = np.full((3, 40, 40), 0.3, np.float32)
+    values[2, :20] = 0.7
+    gates, _ = followed(net, tmp_path, values)
+    for blob in ("norm", "out0"):
+        unit = gates.unit(blob, whole=True)
+        assert unit is not None
+        np.testing.assert_allclose(GATE_UNIT * unit[:2, 0, 0], [1.0, 3.0], rtol=0.1)
+        assert not unit[2].any(), "an ordinary channel has none"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, cast
 
+import graphs
 import ncnn
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from pytest_ncnn_parity.engine.evidence import Distrust
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.judge.exact import distrust
-from pytest_ncnn_parity.worker.norms import exact
+from pytest_ncnn_parity.worker.norms import exact, flat
 from pytest_ncnn_parity.worker.values.blob import Blob
 
 RNG = np.random.default_rng(5)
@@ -72,6 +73,33 @@ def test_nothing_is_known_of_other_layers_and_other_shapes(tmp_path: Any) -> Non
     inf = {"in0": Blob.of(np.full((8, 4, 4), np.inf, np.float32))}
     assert exact(layer, inf, weights_of) is None
     assert exact(replace(layer, type="ReLU"), flat, weights_of) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("InstanceNorm 0=4", [True, False, False, True]),
+        ("GroupNorm 0=4 1=4", [True, False, False, True]),
+        ("GroupNorm 0=2 1=4", [False] * 4),  # two numbers in a group
+        ("LayerNorm 0=6", [True, False, False, True]),
+        ("LayerNorm 0=30", [True, False, False, True]),
+    ],
+)
+def test_what_a_norm_makes_nothing_of_is_one_number_and_not_0(text: str, where: list[bool]) -> None:
+    kind, _, params = text.partition(" ")
+    layer = graphs.network(f"{kind} norm in0 out0 {params}").names["norm"]
+    value = np.full((4, 5, 6), 0.3, np.float32)
+    value[0, 0, 0] *= 1 + 2.0**-22  # as kernels round
+    value[1] += RNG.normal(0.0, 1e-4, (5, 6))
+    value[2] = 0.0
+    found = flat(layer, value)
+    assert found is not None
+    assert np.broadcast_to(found, value.shape).all((1, 2)).tolist() == where
+
+
+def test_only_norms_make_nothing_of_one_number() -> None:
+    layer = graphs.network("ReLU norm in0 out0").names["norm"]
+    assert flat(layer, np.ones((4, 5, 6), np.float32)) is None
 
 
 class _Reference:

@@ -7,7 +7,7 @@ A probability of 1e-5 that becomes 0 is no error, and neither is its product. Th
 product, element by element, is the multiplied value times the probability's own scale. So a small
 product of a large value is judged by that large unit, and a product of a small value by a small one.
 Sums of such values have a unit as well where all of them are nothing: see `mixes`. So has a Softplus,
-whose values are small only where it levels off at 0.
+whose values are small only where it levels off at 0. And a norm makes nothing of a flat channel.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
+from pytest_ncnn_parity.compare.scales import GATE_UNIT
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.natural_scale import (
     MEANS,
@@ -38,13 +39,15 @@ from pytest_ncnn_parity.network.operator_kinds import (
 from pytest_ncnn_parity.network.parameters import number
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.mixes import BY_CHANNEL, MOST_SUMS, is_nothing, mixed, response
+from pytest_ncnn_parity.worker.norms import NORMS, flat
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 # x times a function of x that levels off at 0 and 1
 _SELF_GATED = frozenset({"Swish", "HardSwish", "GELU", "Mish"})
 _HALVES = "GLU"  # one half of its input times the Sigmoid of the other
 _LEVELLING = "Softplus"  # its unit is 1: log(1 + exp(x)) is 0.7 at 0
-_MAKING = _SELF_GATED | {_HALVES, _LEVELLING}
+_NORMS = NORMS.keys() | {"LayerNorm"}  # they make nothing of what is one number
+_MAKING = _SELF_GATED | {_HALVES, _LEVELLING} | _NORMS
 # what they give is as large as the largest of the values that they read, or smaller
 _SHRINKING = MEANS | SHRINKING | {"PReLU"}
 _SHRINKING_OPERATIONS = {
@@ -141,6 +144,8 @@ class Gates:
             axis = number(layer, 0) if value.ndim > 1 else 0  # src/layer/glu.cpp
             first, *_ = np.array_split(value, 2, axis)
             return {layer.outputs[0]: np.abs(first)}
+        if layer.type in _NORMS and (unit := self._of_flat(layer)) is not None:
+            return {layer.outputs[0]: unit}
         if layer.type == _LEVELLING:
             return {layer.outputs[0]: np.ones_like(self._read[layer.inputs[0]].array)}
         own = {blob: unit for blob in layer.inputs if (unit := self._of_input(layer, blob)) is not None}
@@ -163,6 +168,19 @@ class Gates:
         except StepFailed:
             return {}
         return total
+
+    def _of_flat(self, layer: Layer) -> Array | None:
+        """The unit of a norm where its input is one number: what it makes of 1 and -1; None: nowhere."""
+        blob = layer.inputs[0]
+        value = self._read[blob].array
+        where = flat(layer, value)
+        if where is None or not where.any():
+            return None
+        try:
+            size = response(layer, blob, np.ones_like(value), {}, self._run)
+        except StepFailed:
+            return None
+        return np.where(where, size / GATE_UNIT, 0.0)
 
     def _sum(self, layer: Layer, own: Mapping[str, Array]) -> Mapping[str, Array]:
         """The unit of a sum of values with these units, if they are nothing or come of such a sum."""
