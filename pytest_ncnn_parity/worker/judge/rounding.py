@@ -15,6 +15,7 @@ from pytest_ncnn_parity.engine.protocol import CaseSpec
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.operator_kinds import Reduction, copies, op_type
 from pytest_ncnn_parity.worker.failures import StepFailed
+from pytest_ncnn_parity.worker.judge.fp16.kernels.resized import moved_places
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 from pytest_ncnn_parity.worker.values.stepping import fed, walk
@@ -43,15 +44,22 @@ class LayerRounding:
             return NO_EXCUSE
         try:
             moves = Moves(self._run(layer, inputs)[name].array)
+            looks_up = layer.type == "Interp" and case.half is None
+            places = self._moved_places(layer, inputs, name) if looks_up else ()
             for draw in range(DRAWS):
                 values = {blob: _moved(blob, value, case.half, draw) for blob, value in inputs.items()}
-                moves.add(self._run(layer, values)[name].array)
+                answer = self._run(layer, values)[name].array
+                moves.add(answer + places[draw % len(places)] if places else answer)
             if not moves.repeats(self._run(layer, inputs)[name].array):
                 return NO_EXCUSE
         except (StepFailed, ValueError):  # for example, the number of rows may depend on the values
             return NO_EXCUSE
         scale = self._natures.scale(name, reference.array, case.tolerance, whole=False)
         return moves.against(output.array, reference.array, case.tolerance, scale)
+
+    def _moved_places(self, layer: Layer, inputs: Made, name: str) -> tuple[Array, ...]:
+        """By how much an Interp's output moves with the rounding of its places, up and down."""
+        return moved_places(layer, inputs[layer.inputs[0]].array, self._run(layer, inputs)[name].array)
 
 
 class OutputRounding:

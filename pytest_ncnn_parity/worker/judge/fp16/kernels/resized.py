@@ -1,4 +1,4 @@
-"""Repeats the fp16 arithmetic of an Interp: where in its input each output lies (interp*.comp)."""
+"""Repeats where in its input an Interp looks for each output, in fp16 and in fp32 (interp*.comp)."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
+from pytest_ncnn_parity.compare.noise import LAST_PLACE
 from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW
 from pytest_ncnn_parity.engine.evidence import Constant
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.parameters import decimal, number
+from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number
 from pytest_ncnn_parity.worker.judge.fp16.kernels.ran import Computed, LayerRun
 
 NEAREST, BILINEAR, BICUBIC = 1, 2, 3  # values of Interp's resize_type
@@ -24,8 +25,38 @@ Places = type[np.float16] | type[np.float64]
 
 def interp(layer: Layer, run: LayerRun) -> Computed | None:
     """The position in the input that each output value comes from is fp16."""
-    value, expected, shape = run.value, run.output, run.output.shape
-    kind = number(layer, 0)
+    value, shape = run.value, run.output.shape
+    steps = _steps(layer, value, run.output)
+    if steps is None:
+        return None
+    last = max(shape[axis] for axis in steps) - 1.0
+    made = _resized(layer, value, shape, steps, np.float16)
+    constant = Constant("the places of its outputs", last, "arithmetic", last < FP16_OVERFLOW)
+    return Computed(constant, made)
+
+
+def moved_places(layer: Layer, value: Array, expected: Array) -> tuple[Array, ...]:
+    """How far an Interp's output moves where all places are larger or smaller by a unit of fp32.
+
+    ncnn's kernels for the CPU compute places in float64, and those for Vulkan in fp32. `value`: its
+    input. `expected`: its output. Returns nothing where the steps between places are not known.
+    """
+    try:
+        steps = _steps(layer, value, expected)
+    except NotANumber:
+        return ()
+    if steps is None:
+        return ()
+    still, *moved = (
+        _resized(layer, value, expected.shape, {a: step * by for a, step in steps.items()}, np.float64)
+        for by in (1.0, 1.0 + LAST_PLACE[None], 1.0 - LAST_PLACE[None])
+    )
+    return tuple(one - still for one in moved)
+
+
+def _steps(layer: Layer, value: Array, expected: Array) -> Mapping[int, float] | None:
+    """How far apart in the input two outputs are, by axis; None where that is not known."""
+    shape, kind = expected.shape, number(layer, 0)
     if len(layer.inputs) != 1 or value.ndim not in (2, 3) or kind not in _RESIZED:
         return None
     if shape == value.shape:  # handed on unchanged
@@ -42,13 +73,7 @@ def interp(layer: Layer, run: LayerRun) -> Computed | None:
         for steps in of_versions
         if kind == NEAREST or _is_near(_resized(layer, value, shape, steps, np.float64), expected)
     )
-    steps = next(own, None)
-    if steps is None:
-        return None
-    last = max(shape[axis] for axis in steps) - 1.0
-    made = _resized(layer, value, shape, steps, np.float16)
-    constant = Constant("the places of its outputs", last, "arithmetic", last < FP16_OVERFLOW)
-    return Computed(constant, made)
+    return next(own, None)
 
 
 def _step(layer: Layer, size: int, length: int, given: int, scale: int) -> float:
