@@ -1,13 +1,14 @@
-"""Which inputs may hold positive values only, because the network takes their logarithm or root."""
+"""Which inputs hold certain values only: positive ones before a logarithm or a root, masks 0 and 1."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.operator_kinds import Binary, Unary, copies, has_number, op_type
+from pytest_ncnn_parity.network.operator_kinds import VIEWS, Binary, Unary, copies, has_number, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal
 
+_HIDES = 1000.0  # a number from here on, subtracted from an attention's score, hides a place
 _OF_POSITIVE = {Unary.SQRT, Unary.RSQRT, Unary.LOG, Unary.LOG10, Unary.LOG1P}
 
 
@@ -53,3 +54,40 @@ def _keeps_sign(layer: Layer) -> bool:
     except NotANumber:
         return False
     return constant > 0 and op_type(layer) in (Binary.ADD, Binary.MUL, Binary.DIV)
+
+
+def mask_reader(graph: Graph, blob: str) -> Layer | None:
+    """The layer by which `blob` is a mask of 1 and 0, as in (1 - mask) * -1e4, to be added to scores.
+
+    None if there is no such layer.
+    """
+    for complement in _behind_views(graph, blob):
+        if _is_complement(complement):
+            behind = _behind_views(graph, complement.outputs[0])
+            return next((layer for layer in behind if _hides(layer)), None)
+    return None
+
+
+def _behind_views(graph: Graph, blob: str) -> Iterator[Layer]:
+    waiting = [blob]
+    while waiting:
+        for layer in graph.consumers[waiting.pop(0)]:
+            yield layer
+            if copies(layer) or layer.type in VIEWS:
+                waiting.extend(layer.outputs)
+
+
+def _is_complement(layer: Layer) -> bool:
+    """Whether `layer` computes 1 - x."""
+    try:
+        return has_number(layer) and op_type(layer) == Binary.RSUB and decimal(layer, 2, 0.0) == 1
+    except NotANumber:
+        return False
+
+
+def _hides(layer: Layer) -> bool:
+    """Whether `layer` multiplies by a large negative number."""
+    try:
+        return has_number(layer) and op_type(layer) == Binary.MUL and decimal(layer, 2, 0.0) <= -_HIDES
+    except NotANumber:
+        return False

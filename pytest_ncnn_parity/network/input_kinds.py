@@ -23,6 +23,7 @@ PICTURE = Kind("picture", ("CHANNELS", "HEIGHT", "WIDTH"), 0)
 VOLUME = Kind("volume", ("CHANNELS", "DEPTH", "HEIGHT", "WIDTH"), 0)
 SIGNAL = Kind("signal", ("CHANNELS", "LENGTH"), 0)
 WAVE = Kind("wave", ("LENGTH",), None)  # a signal of one channel that the network adds itself
+MAP = Kind("map", ("HEIGHT", "WIDTH"), None)  # a spectrogram, say, that the network makes a channel
 ROWS = Kind("rows", ("LENGTH", "SIZE"), 1)
 VECTOR = Kind("vector", ("SIZE",), 0)
 WORDS = Kind("words", ("LENGTH",), None)
@@ -78,15 +79,18 @@ def all_telling(graph: Graph, blob: str) -> Iterator[Telling]:
 
 
 def _telling(graph: Graph, blob: str, passing: Container[str]) -> Iterator[Telling]:
-    flat = row = False
+    flat = row = axis = False
     for layer in _readers(graph, blob, passing):
         kind = _KIND_OF.get(layer.type)
         if row and kind is SIGNAL:
             yield Telling(layer, WAVE)
+        elif axis and kind is PICTURE:
+            yield Telling(layer, MAP)
         elif kind is not None and (not flat or kind is VECTOR):
             yield Telling(layer, kind)
         flat |= layer.type in VIEWS
         row |= _is_one_row(layer)
+        axis |= layer.type == "ExpandDims" and row
 
 
 def _is_one_row(layer: Layer) -> bool:

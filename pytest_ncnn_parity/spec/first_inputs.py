@@ -1,16 +1,16 @@
-"""The inputs of a first spec: shapes as the files state them, and values of the expected kind."""
+"""The inputs of a first spec: values of the expected kind, in the shapes of `first_shapes`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
-from pytest_ncnn_parity.base.errors import cut
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.base.printable import printable
-from pytest_ncnn_parity.network.domains import positive_reader
+from pytest_ncnn_parity.network.domains import mask_reader, positive_reader
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.input_kinds import (
+    MAP,
     PICTURE,
     SIGNAL,
     TURNED,
@@ -21,20 +21,15 @@ from pytest_ncnn_parity.network.input_kinds import (
     first_telling,
     passed,
 )
-from pytest_ncnn_parity.network.input_shapes import at_odds, misfit
 from pytest_ncnn_parity.network.integers import integer_reader, words
 from pytest_ncnn_parity.network.operator_kinds import Binary, has_number, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal
-from pytest_ncnn_parity.network.shape_rules.reading import Shape
-from pytest_ncnn_parity.network.shape_search import Axes, corrected, known_shape
-from pytest_ncnn_parity.spec import pnnx_files
+from pytest_ncnn_parity.network.shape_search import Axes
+from pytest_ncnn_parity.spec.first_shapes import first_shapes
 from pytest_ncnn_parity.spec.first_weights import wants_bytes
-from pytest_ncnn_parity.spec.pnnx_files import PnnxShape
 
 PIXELS = (1, 3)  # numbers of channels that an image source can give: gray, or colours
 COLOURS = 3  # a number of channels that suggests a picture without further evidence
-ORDERS = {1: "w", 2: "h, w", 3: "c, h, w", 4: "c, d, h, w"}
-UNKNOWN: Axes = ("CHANNELS", "HEIGHT", "WIDTH")
 SOME_WORDS = 100  # used if the network does not say how many words it has
 LEAST = 0.001  # of positive values; fp16 holds it, and its logarithm, with all digits
 LARGE = 16.0  # a constant from here on is subtracted from pixels' values, or divides them
@@ -48,22 +43,9 @@ class FirstInput(Frozen):
     comments: tuple[str, ...]
 
 
-class _Shape(Frozen):
-    """What is known of an input's shape, and comments that say where it comes from.
-
-    `written`: the spec must state it, because the .param states none, or another one.
-    """
-
-    axes: Axes
-    written: bool
-    comments: tuple[str, ...]
-
-
 def first_inputs(graph: Graph, param: Path) -> Iterator[FirstInput]:
     """What to feed to each input of `graph`, which was read from `param`."""
-    beside = pnnx_files.input_shapes(param)
-    for blob in graph.inputs:
-        shape = _shape(graph, blob, beside)
+    for blob, shape in first_shapes(graph, param).items():
         kind = _kind(graph, blob, shape.axes)
         values, comments = _values(graph, blob, kind, shape.axes, param.with_suffix(".bin"))
         written = f", shape: [{', '.join(map(str, shape.axes))}]" if shape.written else ""
@@ -76,69 +58,6 @@ def _kind(graph: Graph, blob: str, axes: Axes) -> Kind | None:
     if telling is None:
         return PICTURE if len(axes) == 3 and axes[0] == COLOURS else None
     return telling.kind
-
-
-# -- shapes --------------------------------------------------------------------------------------
-
-
-def _shape(graph: Graph, blob: str, beside: Mapping[str, PnnxShape]) -> _Shape:
-    """The shape that fits the layers: the one in pnnx's files, on the Input line, or of the weights."""
-    line = graph.shapes.get(blob)
-    converted = beside.get(blob)
-    if line is None and converted is not None and _fits(graph, blob, converted):
-        return _of_pnnx(converted)
-    if line is None:
-        return _of_layers(graph, blob)
-    unfit = at_odds(graph, blob, line)
-    if unfit is None:
-        by_param = f"# The .param states the shape, ({ORDERS[len(line)]}): {list(line)}."
-        return _Shape(line, False, (by_param,))
-    at_odds_with = f"# The Input line states {list(line)}, which contradicts the weights or layers:"
-    return _instead(graph, blob, line, (at_odds_with, f"# {unfit}."))
-
-
-def _fits(graph: Graph, blob: str, converted: PnnxShape) -> bool:
-    sizes = [size for size in converted.shape if size is not None]
-    if len(sizes) < len(converted.shape):
-        return True
-    return not misfit(graph, blob, sizes) and at_odds(graph, blob, sizes) is None
-
-
-def _of_pnnx(converted: PnnxShape) -> _Shape:
-    names = dict(enumerate(("WIDTH", "HEIGHT", "DEPTH", "CHANNELS")))
-    last = len(converted.shape) - 1
-    axes = tuple(names[last - i] if size is None else size for i, size in enumerate(converted.shape))
-    asked = "" if None not in converted.shape else ", but for what takes any size: write numbers there"
-    says = f"# {cut(converted.file)} states the shape, ({ORDERS[len(axes)]}){asked}."
-    return _Shape(axes, True, (says,))
-
-
-def _of_layers(graph: Graph, blob: str) -> _Shape:
-    known = known_shape(graph, blob)
-    if known is None:
-        return _Shape(
-            UNKNOWN,
-            True,
-            (
-                "# The .param does not state the shape: write numbers here. It may be [WIDTH] alone,",
-                "# [HEIGHT, WIDTH] or [CHANNELS, DEPTH, HEIGHT, WIDTH] as well. No batch.",
-            ),
-        )
-    _, axes = known
-    missing = [axis for axis in axes if isinstance(axis, str)]
-    if not missing:
-        return _Shape(axes, True, ("# The shape is the one that fits all layers.",))
-    asked = f"# The .param does not state {' and '.join(missing)}: write the size it was made for."
-    return _Shape(axes, True, (asked,))
-
-
-def _instead(graph: Graph, blob: str, line: Shape, comments: tuple[str, ...]) -> _Shape:
-    """The shape that fits where that of the Input line does not."""
-    other = corrected(graph, blob, line)
-    if other is not None:
-        return _Shape(other, True, (*comments, f"# {list(other)} fits all of them."))
-    layers = _of_layers(graph, blob)
-    return _Shape(layers.axes, True, (*comments, *layers.comments))
 
 
 # -- values --------------------------------------------------------------------------------------
@@ -167,7 +86,11 @@ def _of_numbers(graph: Graph, blob: str, kind: Kind | None) -> tuple[str, tuple[
     """Values of any sign, or positive ones such as a spectrum's magnitudes."""
     if kind is TURNED:
         return "random: uniform, low: -1, high: 1", ()
-    signal = kind in (SIGNAL, WAVE)
+    mask = mask_reader(graph, blob)
+    if mask is not None:
+        why = f"# A mask: {printable(mask.name)} ({mask.type}) hides what is 0 and keeps what is 1."
+        return "random: integers, low: 0, high: 1", (why,)
+    signal = kind in (SIGNAL, WAVE, MAP)
     reader = positive_reader(graph, blob)
     if reader is None:
         return "random: smooth, low: -1, high: 1" if signal else "random: normal", ()

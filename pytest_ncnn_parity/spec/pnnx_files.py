@@ -28,10 +28,18 @@ Sizes = tuple[int | None, ...]
 
 
 class PnnxShape(Frozen):
-    """The shape that `file` gives for an input, without its batch; None means any size."""
+    """The shape that `file` gives for an input, without its batch; None means any size.
+
+    `batched`: the same with the batch, if that is of more than one: pnnx may have taken a row for it.
+    """
 
     file: str
     shape: Sizes
+    batched: Sizes | None = None
+
+    def of_rows(self) -> PnnxShape:
+        """The same with the batch as an axis."""
+        return PnnxShape(self.file, self.batched or self.shape)
 
 
 def input_shapes(param: Path) -> Mapping[str, PnnxShape]:
@@ -46,13 +54,14 @@ def _of_script(path: Path) -> Iterator[tuple[str, PnnxShape]]:
     """What the script draws for each input, without the axis that it uses for the batch."""
     text = _text(path)
     for name, sizes in _DRAWN.findall(text):
-        shape: Sizes = tuple(int(size) for size in re.findall(r"\d+", sizes))
+        shape = tuple(int(size) for size in re.findall(r"\d+", sizes))
         fed = re.search(_FED.format(name=re.escape(name)), text)
         if fed is None:
             yield from _usable(path, name, _without_batch(shape))
             continue
         batch = int(next(filter(None, fed.groups()), NO_BATCH))
-        yield from _usable(path, name, shape[:batch] + shape[batch + 1 :])
+        batched = shape if batch < len(shape) and shape[batch] > 1 else None
+        yield from _usable(path, name, shape[:batch] + shape[batch + 1 :], batched)
 
 
 def _of_original(path: Path) -> Iterator[tuple[str, PnnxShape]]:
@@ -67,9 +76,11 @@ def _without_batch(shape: Sizes) -> Sizes:
     return shape[1:] if len(shape) > 1 and shape[0] in (1, None) else shape
 
 
-def _usable(path: Path, blob: str, shape: Sizes) -> Iterator[tuple[str, PnnxShape]]:
+def _usable(
+    path: Path, blob: str, shape: Sizes, batched: Sizes | None = None
+) -> Iterator[tuple[str, PnnxShape]]:
     if 1 <= len(shape) <= 4 and 0 not in shape:
-        yield blob, PnnxShape(path.name, shape)
+        yield blob, PnnxShape(path.name, shape, batched)
 
 
 def _text(path: Path) -> str:

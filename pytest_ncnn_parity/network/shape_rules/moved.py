@@ -100,6 +100,17 @@ def _padding(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     return [tuple(size + more for size, more in zip(shape, reversed(added), strict=True))]
 
 
+def _tile(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
+    """As often along each axis as an array says, or along one axis."""
+    shape, repeats = shapes[0], numbers(layer, 2)
+    if not repeats:
+        axis = 0 if len(shape) == 1 else number(layer, 0)
+        return [(*shape[:axis], shape[axis] * number(layer, 1, 1), *shape[axis + 1 :])]
+    dims = max(len(shape), len(repeats))
+    sizes, times_ = ((1,) * (dims - len(part)) + part for part in (shape, repeats))
+    return [tuple(size * count for size, count in zip(sizes, times_, strict=True))]
+
+
 def _pixel_shuffle(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     (c, h, w), factor = shapes[0], number(layer, 0, 1)
     return [(c // factor**2, h * factor, w * factor)]
@@ -139,6 +150,7 @@ MOVED: Mapping[str, Outcome] = {
     "Slice": _slice,
     "Crop": _crop,
     "Padding": _padding,
+    "Tile": _tile,
     "PixelShuffle": _pixel_shuffle,
     "Reorg": _reorg,
     "Interp": _interp,

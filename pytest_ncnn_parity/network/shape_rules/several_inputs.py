@@ -1,13 +1,16 @@
-"""What recurrent layers and attention take as each of several inputs, as their weights tell.
+"""What layers take as each of several inputs, as their weights and their other inputs tell.
 
 Sources: src/layer/lstm.cpp, gru.cpp, rnn.cpp, multiheadattention.cpp, sdpa.cpp, rotaryembed.cpp.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import NotANumber, number
 from pytest_ncnn_parity.network.shape_rules.products import GATES, directions, state_sizes
+from pytest_ncnn_parity.network.shape_rules.reading import Shape
 
 
 def axes_at(layer: Layer, place: int) -> tuple[int | str, ...] | None:
@@ -47,3 +50,32 @@ def _of_heads(layer: Layer, place: int) -> tuple[int | str, ...]:
         return "QUERIES", "KEYS"
     rows = ("QUERIES", "KEYS", "KEYS")
     return "HEADS", rows[place] if place < len(rows) else "PAST", "SIZE"
+
+
+def shape_beside(layer: Layer, place: int, shapes: Sequence[Shape | None]) -> Shape | None:
+    """The shape of the input of `layer` at `place`, as those of its other inputs tell, as far as known.
+
+    None if they do not tell it.
+    """
+    first = shapes[0]
+    try:
+        if layer.type in ("BinaryOp", "Eltwise"):
+            return next((shape for shape in shapes if shape is not None and 1 not in shape), None)
+        if layer.type == "RotaryEmbed" and place and first is not None and len(first) > 1:
+            return first[-2], first[-1] // 2
+        masked = _is_mask(layer, place)
+    except NotANumber:  # the kernel works it out, or refuses the file
+        return None
+    keys = shapes[min(1, place - 1)] if masked else None
+    if first is None or keys is None or min(len(first), len(keys)) < 2:
+        return None
+    return first[-2], keys[-2]
+
+
+def _is_mask(layer: Layer, place: int) -> bool:
+    """Whether `layer` reads a mask of its attention there, and has no keys of words before."""
+    if number(layer, 5) == 0 or number(layer, 7):
+        return False
+    return (layer.type, place) == ("SDPA", 3) or (
+        layer.type == "MultiHeadAttention" and place == len(layer.inputs) - 1 > 0
+    )
