@@ -232,9 +232,16 @@ MISFITS: list[tuple[str, Shapes, str]] = [  # and what is reported beside the sh
     ("Reshape 0=1024 1=4", [(4, 16, 16)], "4096"),
     ("Reshape 0=1024", [(4, 32, 32)], "1024"),
     ('Reshape 6="0w,1w,2"', [(7, 4)], "asks for 1w"),
-    ('Reshape 6="10,24"', [(7,)], "[24, 10], which needs 240"),
-    ('Reshape 6="1w,1h,17"', [(16, 32, 32), (16, 32, 32)], "[17, 32, 32], which needs 17408"),
-    ('Reshape 6="+(0w,1),-1"', [(4, 6)], "[-1, 7], which needs a multiple of 7"),
+    ('Reshape 6="10,24"', [(7,)], '[24, 10] by "10,24", which needs 240'),
+    ('Reshape 6="1w,1h,17"', [(16, 32, 32), (16, 32, 32)], '"1w,1h,17", which needs 17408'),
+    ('Reshape 6="+(0w,1),-1"', [(4, 6)], '"+(0w,1),-1", which needs a multiple of 7'),
+    ('Reshape 6="1x,0h"', [(4, 6)], '[4, 1] by "1x,0h", which needs 4'),  # 1x is 1 to ncnn
+    ('Reshape 6="0w,-(0h,half)"', [(4, 6)], "its 6= has 'half', which is no size"),
+    ('Interp 9="2w,0h"', [(3, 4, 5), (3, 8, 10)], "its 9= asks for 2w"),
+    ('Interp 9="width,0h"', [(3, 4, 5)], "its 9= has 'width'"),
+    ('Crop 19="0" 20="1h" 21="2"', [(3, 4, 5)], "its 20= asks for 1h"),
+    ('Crop 19="0" 20="+(0w,1)" 21="axis"', [(3, 4, 5)], "its 21= has 'axis'"),
+    ('Crop 19="0w" 20="+(0w,1)" 21="2"', [(3, 4, 5)], "keeps nothing along axis 2"),
     ("Reshape 0=-1 1=7", [(4, 32, 32)], "multiple of 7"),
     ("Reshape 0=8 1=4 2=0", [(16, 16, 16)], "[16, 4, 8]"),
     ("BinaryOp 0=0", [(16, 32, 64), (64, 32, 64)], "broadcast"),
@@ -427,6 +434,11 @@ def test_what_a_layer_mistakes_in_any_size_says_nothing_of_the_size() -> None:
     assert unfit(norm, [(8,)]) != ""
     assert of_another_size(norm, [(8,)]) == ""
     assert remedy(unfit(norm, [(8,)])).startswith("the input is not at fault: state 0=1")
+
+
+def test_an_expression_that_cannot_be_read_is_no_fault_of_the_input() -> None:
+    view = layer('Reshape 6="0w,foo(0h)"', 1)
+    assert remedy(unfit(view, [(4, 6)])).startswith("the input is not at fault: correct the expression")
 
 
 sizes = st.integers(1, 9)

@@ -10,15 +10,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.parameters import (
-    NotANumber,
-    decimal,
-    number,
-    numbers,
-    refuse_expressions,
-)
+from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number, numbers
+from pytest_ncnn_parity.network.shape_rules.cut import cut_out, part_sizes
+from pytest_ncnn_parity.network.shape_rules.expressions import evaluated
 from pytest_ncnn_parity.network.shape_rules.reading import Outcome, Shape, times
-from pytest_ncnn_parity.network.shape_rules.views import cut_out, part_sizes, reshaped
+from pytest_ncnn_parity.network.shape_rules.views import reshaped
 
 # which input axis each output axis comes from, by number of dimensions and order_type
 _ORDERS = {
@@ -123,7 +119,8 @@ def _reorg(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
 
 def _interp(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     """Resizing to a size, by a factor, or to the size of a second input."""
-    refuse_expressions(layer, 9)
+    if "9" in layer.params:
+        return [_resized(shapes[0], evaluated(layer.params["9"], shapes))]
     if number(layer, 5) or len(shapes) > 1 or len(shapes[0]) != 3:
         raise NotANumber("a size that an input decides")
     c, *sizes = shapes[0]
@@ -132,6 +129,13 @@ def _interp(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     if 0 in wanted:  # one size alone does not count
         wanted = [times(size, factor) for size, factor in zip(sizes, factors, strict=True)]
     return [(c, *wanted)]
+
+
+def _resized(shape: Shape, asked: Sequence[int]) -> Shape:
+    """`shape` with the width and the height, or the width alone, that an expression gives."""
+    if len(asked) not in (1, 2) or len(shape) != 3:
+        raise NotANumber("a size of a vector or a matrix")
+    return (shape[0], asked[1] if len(asked) == 2 else shape[1], asked[0])
 
 
 def _glu(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.operator_kinds import RECURRENT
@@ -74,14 +75,15 @@ def _matmul(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     if min(len(a), len(b)) < 2:
         return ()
     columns = b[-2] if number(layer, 0) else b[-1]
-    many = max(a[:-2], b[:-2], key=lambda outer: (len(outer), math.prod(outer)))
-    return [(*many, a[-2], columns)]
+    both = zip_longest(reversed(a[:-2]), reversed(b[:-2]), fillvalue=1)
+    return [(*reversed([max(sizes) for sizes in both]), a[-2], columns)]
 
 
 def _recurrent(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     """LSTM, GRU, RNN. The shapes of further outputs, which are states, are not given."""
     both = 2 if number(layer, 2) == 2 else 1
-    return [(shapes[0][0], both * number(layer, 0))]
+    steps = (1, *shapes[0])[-2]  # a vector is one step
+    return [(steps, both * number(layer, 0))]
 
 
 def _multi_head_attention(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:

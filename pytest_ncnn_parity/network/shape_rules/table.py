@@ -14,7 +14,9 @@ from pytest_ncnn_parity.network.parameters import NotANumber
 from pytest_ncnn_parity.network.shape_rules import (
     axes,
     channels,
+    cut,
     detectors,
+    expressions,
     gathered,
     pairs,
     poolings,
@@ -39,9 +41,9 @@ RULES: Mapping[str, Rule] = {
     "Unfold": windows.unfold,
     "Interp": views.interp,
     "Reshape": views.reshape,
-    "Crop": views.crop,
-    "Slice": views.slices,
-    "CopyTo": views.copy_to,
+    "Crop": cut.crop,
+    "Slice": cut.slices,
+    "CopyTo": cut.copy_to,
     "Padding": views.padding,
     "ShuffleChannel": views.shuffle_channel,
     "GLU": axes.glu,
@@ -107,10 +109,18 @@ REMEDY_OF_ONE_CHANNEL = (
 )
 
 
+REMEDY_OF_EXPRESSION = (
+    "the input is not at fault: correct the expression, in which 0w and 0h are width and height of the "
+    "first input, or convert the network again"
+)
+
+
 def remedy(reason: str) -> str:
     """What to do about inputs that do not fit for a `reason` that `unfit` gave."""
     if channels.ONE_CHANNEL in reason:
         return REMEDY_OF_ONE_CHANNEL
+    if expressions.EXPRESSION in reason:
+        return REMEDY_OF_EXPRESSION
     return REMEDY_OF_EMPTY if EMPTY in reason else REMEDY
 
 
