@@ -53,6 +53,11 @@ def joined_shapes(graph: Graph, known: Mapping[str, Axes]) -> dict[str, Joined]:
         free[blob] = shapes[0]
         if _fit(graph, trials, blob, shapes):
             _add(trials, blob, shapes)
+            continue
+        shapes = _as_large_as_another(graph, known[blob], blob, trials)
+        if shapes:
+            found[blob] = _joined(shapes, known[blob], trials, free)
+            _add(trials, blob, shapes)
 
 
 def pictures(graph: Graph, known: Mapping[str, Axes]) -> dict[str, int]:
@@ -89,11 +94,24 @@ def _all_told(
         for blob in graph.inputs:
             shapes = [] if blob in trials[0] else _told(graph, blob, trials)
             if shapes and _fit(graph, trials, blob, shapes):
-                others = {other: shape for other, shape in free.items() if other in trials[0]}
-                found[blob] = Joined(_axes(shapes, known.get(blob, ())), shapes[0], others)
+                found[blob] = _joined(shapes, known.get(blob, ()), trials, free)
                 _add(trials, blob, shapes)
                 told = True
     return found
+
+
+def _joined(
+    shapes: Sequence[Shape], known: Axes, trials: Sequence[Trial], free: Mapping[str, Shape]
+) -> Joined:
+    others = {other: shape for other, shape in free.items() if other in trials[0]}
+    return Joined(_axes(shapes, known), shapes[0], others)
+
+
+def _as_large_as_another(graph: Graph, axes: Axes, blob: str, trials: Sequence[Trial]) -> list[Shape]:
+    """`axes` with a size of another input for what is not known, where all layers fit so."""
+    places = ((other, axis) for other, shape in trials[0].items() for axis in range(len(shape)))
+    tried = ([_of_size(axes, trial[other][axis]) for trial in trials] for other, axis in places)
+    return next((shapes for shapes in tried if _fit(graph, trials, blob, shapes)), [])
 
 
 def _words(axes: Axes) -> set[str]:

@@ -6,6 +6,7 @@ layer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import permutations
 
@@ -19,6 +20,7 @@ from pytest_ncnn_parity.network.input_kinds import (
     Kind,
     all_telling,
     first_telling,
+    passed,
 )
 from pytest_ncnn_parity.network.input_shapes import at_odds
 from pytest_ncnn_parity.network.shape_flow import Misfit, flow
@@ -48,6 +50,22 @@ def known_shape(graph: Graph, blob: str) -> tuple[Kind, Axes] | None:
     if axes is None and kind in (HEADS, TURNED):
         return None  # behind other layers it may be any of the inputs
     return kind, _sized(graph, blob, axes or _of_weights(graph, blob, kind))
+
+
+def viewed(graph: Graph, blob: str) -> tuple[Layer, int] | None:
+    """The Reshape that reads `blob` first, and the number of elements it takes, of any rank."""
+    for layer in passed(graph, blob):
+        elements = _viewed_as(layer)
+        if elements > 0 and at_odds(graph, blob, (elements,)) is None:
+            return layer, elements
+    return None
+
+
+def _viewed_as(layer: Layer) -> int:
+    """How many elements a Reshape has whose sizes are all given; 0 for another layer."""
+    stated = [layer.params[key] for key in ("0", "1", "2", "11") if key in layer.params]
+    given = layer.type == "Reshape" and stated and all(map(str.isdecimal, stated))
+    return math.prod(map(int, stated)) if given else 0
 
 
 def _at_its_place(graph: Graph, blob: str, layer: Layer) -> Axes | None:

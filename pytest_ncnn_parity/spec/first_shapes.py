@@ -14,7 +14,7 @@ from pytest_ncnn_parity.network.input_shapes import at_odds, misfit
 from pytest_ncnn_parity.network.joined_shapes import Joined, joined_shapes, pictures
 from pytest_ncnn_parity.network.shape_flow import flow
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
-from pytest_ncnn_parity.network.shape_search import Axes, corrected, known_shape
+from pytest_ncnn_parity.network.shape_search import Axes, corrected, known_shape, viewed
 from pytest_ncnn_parity.spec import pnnx_files
 from pytest_ncnn_parity.spec.pnnx_files import PnnxShape
 
@@ -102,9 +102,19 @@ def _of_pnnx(converted: PnnxShape) -> FirstShape:
 def _of_layers(graph: Graph, blob: str) -> FirstShape:
     known = known_shape(graph, blob)
     if known is None:
-        return FirstShape(None, True, _OPEN)
+        return _of_view(graph, blob)
     _, axes = known
     return FirstShape(axes, True, tuple(_on_axes(axes)))
+
+
+def _of_view(graph: Graph, blob: str) -> FirstShape:
+    """A vector where a Reshape tells how many elements there are; nothing else is known."""
+    view = viewed(graph, blob)
+    if view is None:
+        return FirstShape(None, True, _OPEN)
+    layer, elements = view
+    says = f"# As many values as {printable(layer.name)} ({layer.type}) takes, of whatever rank."
+    return FirstShape((elements,), True, (says,))
 
 
 def _in_words(names: Sequence[str]) -> str:

@@ -273,6 +273,35 @@ def test_a_script_of_another_network_gives_no_shapes(tmp_path: Path) -> None:
     assert source(CONVOLUTION, folder=tmp_path).endswith("shape: [3, HEIGHT, WIDTH]}")
 
 
+ROTARY = [
+    "Input in1 0 1 in1",
+    "Input in2 0 1 in2",
+    "Embed tok 1 1 in0 a 0=64 1=200 3=12800",
+    "Reshape heads 1 1 a b 0=16 1=4 2=7",
+    "Permute turn 1 1 b c 0=2",
+    "RotaryEmbed rope 3 1 c in1 in2 out0",
+]
+
+
+def test_rows_that_pnnx_took_for_a_batch_are_rows_where_only_so_all_layers_fit(tmp_path: Path) -> None:
+    """pnnx writes batch_index=0 for cosines of 7 words by 16, which leaves those of one word."""
+    fed_with = ["1, 7", "7, 16", "7, 16"]
+    drawn = [f"    in{i} = torch.rand({shape}, dtype=torch.float)" for i, shape in enumerate(fed_with)]
+    used = [f'    ex.input("in{i}", ncnn.Mat(in{i}.numpy(), batch_index=0).clone())' for i in range(3)]
+    (tmp_path / "net_ncnn.py").write_text("\n".join([*drawn, *used]))
+    sources = [one.source for one in first_inputs(fed(*ROTARY), tmp_path / "net.ncnn.param")]
+    assert [source.partition("shape: ")[2] for source in sources] == ["[7]}", "[7, 16]}", "[7, 16]}"]
+
+
+def test_a_batch_of_pnnx_is_left_out_where_either_fits(tmp_path: Path) -> None:
+    (tmp_path / "net_ncnn.py").write_text(
+        SCRIPT.replace("1, 3, 224", "5, 3, 224").replace(
+            "in0.squeeze(0).numpy()", "in0.numpy(), batch_index=0"
+        )
+    )
+    assert source(CONVOLUTION, folder=tmp_path).endswith("shape: [3, 224, 160]}")
+
+
 @pytest.mark.parametrize("raw", [b"\xff\xfe\x00", b"", b"in0 = torch.rand(9, 9, 9, 9, 9, 9)", b"0" * 99])
 def test_a_script_that_is_none_of_pnnxs_is_passed_over(raw: bytes, tmp_path: Path) -> None:
     (tmp_path / "net_ncnn.py").write_bytes(raw)

@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-
-from pytest_ncnn_parity.network.param import parse
-from pytest_ncnn_parity.spec.first_inputs import first_inputs
+from first_specs import shapes, sources
 
 LSTM = "0=16 1=2048"  # rows of 32
-
-
-def sources(*layers: str) -> list[str]:
-    """The sources of all inputs of a network with these layers, and one input more for each `Input`."""
-    lines = ["Input in0 0 1 in0", *layers]
-    blobs = sum(int(line.split()[3]) for line in lines)
-    graph = parse("\n".join(("7767517", f"{len(lines)} {blobs}", *lines, "")), "net.param")
-    return [one.source for one in first_inputs(graph, Path("nowhere/net.ncnn.param"))]
-
-
-def shapes(*layers: str) -> list[str]:
-    return [source.partition("shape: ")[2].rstrip("}") for source in sources(*layers)]
 
 
 # -- further inputs -----------------------------------------------------------------------------
@@ -109,6 +93,13 @@ def test_a_vector_that_becomes_a_channel_is_a_signal(row: str) -> None:
     pad = "Padding pad 1 1 a b 2=32 3=32 4=2"
     (source,) = sources(row, pad, "Convolution1D conv 1 1 b out0 0=8 1=16 5=0 6=128")
     assert source == "{random: smooth, low: -1, high: 1, shape: [LENGTH]}"
+
+
+def test_a_matrix_that_becomes_a_channel_of_a_convolution_is_a_map() -> None:
+    """As a spectrogram is: (time, bands) becomes (1, time, bands)."""
+    conv = "Convolution conv 1 1 a out0 0=8 1=3 3=2 6=72"
+    (source,) = sources("ExpandDims axis 1 1 in0 a -23303=1,0", conv)
+    assert source == "{random: smooth, low: -1, high: 1, shape: [HEIGHT, WIDTH]}"
 
 
 def test_a_reshape_to_more_rows_shows_no_signal() -> None:

@@ -1,0 +1,119 @@
+"""What a first spec knows of inputs that a network joins: their shapes, and masks."""
+
+from __future__ import annotations
+
+import pytest
+from first_specs import commented, shapes, sources
+
+# -- what inputs tell of each other --------------------------------------------------------------
+
+
+def test_a_state_that_is_joined_with_values_of_a_picture_depends_on_its_size() -> None:
+    """As in a video matting network, whose states are an eighth as large as its picture."""
+    layers = [
+        "Input state 0 1 state",
+        "Convolution down 1 1 in0 a 0=24 1=3 3=8 4=1 6=648",
+        "Concat gates 2 1 a state b",
+        "Convolution gate 1 1 b out0 0=16 1=3 4=1 6=5760",
+    ]
+    assert shapes(*layers) == ["[3, HEIGHT, WIDTH]", "[16, HEIGHT, WIDTH]"]
+    assert "# Where in0 is [3, 640, 640], this is [16, 80, 80]." in commented(*layers)[1]
+
+
+def test_a_state_of_another_state_is_known_in_its_turn() -> None:
+    layers = [
+        "Input first 0 1 first",
+        "Input second 0 1 second",
+        "Convolution down 1 1 in0 a 0=8 1=3 3=2 4=1 6=216",
+        "Concat join 2 1 a second b",
+        "Convolution conv 1 1 b c 0=8 1=3 3=2 4=1 6=864",
+        "Concat again 2 1 first c d",
+        "Convolution last 1 1 d out0 0=4 1=1 6=52",
+    ]
+    assert shapes(*layers)[1:] == ["[5, HEIGHT, WIDTH]", "[4, HEIGHT, WIDTH]"]
+
+
+def test_a_constant_that_is_added_tells_nothing() -> None:
+    mean = ["MemoryData mean 0 1 m 0=1 1=1 2=3", "BinaryOp shift 2 1 in0 m a 0=1"]
+    conv = "Convolution conv 1 1 a out0 0=8 1=3 4=1 6=216"
+    assert shapes(*mean, conv) == ["[3, HEIGHT, WIDTH]"]
+
+
+def test_noise_that_is_scaled_by_a_vector_is_as_long() -> None:
+    layers = [
+        "Input noise 0 1 noise",
+        "InnerProduct fc 1 1 in0 a 0=8 2=128",
+        "BinaryOp scale 2 1 noise a out0 0=2",
+    ]
+    assert shapes(*layers) == ["[16]", "[8]"]
+
+
+def test_words_of_an_attention_tell_its_cosines_and_its_mask() -> None:
+    names = ["cos", "sin", "mask"]
+    head = "0=16 1=2 2=6"
+    layers = [
+        *(f"Input {name} 0 1 {name}" for name in names),
+        "Embed tok 1 1 in0 a 0=32 1=100 3=3200",
+        f"Reshape heads 1 1 a b {head}",
+        "Permute turn 1 1 b c 0=2",
+        "Split fork 1 2 c q v",
+        "RotaryEmbed rope 3 1 q cos sin k",
+        "Split again 1 2 k k0 k1",
+        "SDPA sdpa 4 1 k0 k1 v mask out0 5=1",
+    ]
+    assert shapes(*layers) == ["[6]", "[6, 8]", "[6, 8]", "[6, 6]"]
+
+
+@pytest.mark.parametrize(
+    ("channels", "guessed"), [(6, ["3", "3"]), (2, ["1", "1"]), (4, ["CHANNELS"] * 2)]
+)
+def test_pictures_side_by_side_are_guessed_where_one_way_fits(channels: int, guessed: list[str]) -> None:
+    """Of 4 channels, 3 and 1 fit as well as 1 and 3."""
+    second = ["Input in1 0 1 in1", "Concat pair 2 1 in0 in1 a"]
+    conv = f"Convolution conv 1 1 a out0 0=8 1=3 4=1 6={72 * channels}"
+    assert shapes(*second, conv) == [f"[{count}, HEIGHT, WIDTH]" for count in guessed]
+    said = f"# The channels are a guess: in0 of {guessed[0]} and in1 of {guessed[1]} fit all layers."
+    assert (said in commented(*second, conv)[0]) == ("CHANNELS" not in guessed)
+
+
+def test_a_mask_that_hides_a_part_of_a_picture_has_one_channel() -> None:
+    """As in inpainting: x * (1 - m) beside m."""
+    layers = [
+        "Input in1 0 1 in1",
+        "Split fork 1 2 in1 m n",
+        "BinaryOp keep 1 1 m a 0=7 1=1 2=1.0",
+        "BinaryOp hide 2 1 in0 a b 0=2",
+        "Concat join 2 1 b n c",
+        "Convolution conv 1 1 c out0 0=8 1=3 4=1 6=288",
+    ]
+    assert shapes(*layers) == ["[3, HEIGHT, WIDTH]", "[1, HEIGHT, WIDTH]"]
+
+
+def test_words_that_are_added_to_others_are_as_many() -> None:
+    layers = [
+        "Input kinds 0 1 kinds",
+        "Embed tok 1 1 in0 a 0=32 1=100 3=3200",
+        "Embed kind 1 1 kinds b 0=32 1=2 3=64",
+        "MemoryData places 0 1 p 0=32 1=12",
+        "BinaryOp place 2 1 a p c 0=0",
+        "BinaryOp add 2 1 c b out0 0=0",
+    ]
+    assert shapes(*layers) == ["[12]", "[12]"]
+
+
+def test_what_is_reshaped_to_given_sizes_is_a_vector() -> None:
+    assert shapes("Reshape view 1 1 in0 out0 0=12 1=1 2=1") == ["[12]"]
+    assert shapes("Reshape view 1 1 in0 out0 0=12 1=-1") == ["[CHANNELS, HEIGHT, WIDTH]"]
+    assert shapes("Reshape view 1 1 in0 out0 0=12 1=0") == ["[CHANNELS, HEIGHT, WIDTH]"]
+
+
+# -- a mask of an attention ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "is_mask"), [("-10000", True), ("-1e9", True), ("-2", False)])
+def test_what_hides_words_is_fed_with_0_and_1(number: str, is_mask: bool) -> None:
+    layers = ["BinaryOp rest 1 1 in0 a 0=7 1=1 2=1.0", f"BinaryOp hide 1 1 a out0 0=2 1=1 2={number}"]
+    (source,) = sources(*layers)
+    assert source.startswith("{random: integers, low: 0, high: 1," if is_mask else "{random: normal,")
+    said = "# A mask: hide (BinaryOp) hides what is 0 and keeps what is 1."
+    assert (said in commented(*layers)[0]) == is_mask
