@@ -43,6 +43,8 @@ FITS: list[tuple[str, Shapes]] = [
     ("Reshape 0=5 1=2 11=6 2=-1", [(4, 6, 10)]),
     ('Reshape 6="//(0w,2),*(0h,2),0c"', [(4, 6, 10)]),
     ('Reshape 6="1w,1h,-1"', [(240,), (7, 6, 10)]),
+    ("Padding 2=-2", [(3, 6, 11)]),
+    ("Padding 7=-1", [(8, 32, 32)]),
     ('Reshape 6="sqrt(16),24"', [(7,)]),  # worked out when it runs
     ('Reshape 6="//(0w,0),24"', [(7,)]),
     ("BinaryOp 0=0 1=1 2=0.5", [(3, 4, 5)]),
@@ -237,6 +239,10 @@ MISFITS: list[tuple[str, Shapes, str]] = [  # and what is reported beside the sh
     ('Reshape 6="+(0w,1),-1"', [(4, 6)], '"+(0w,1),-1", which needs a multiple of 7'),
     ('Reshape 6="1x,0h"', [(4, 6)], '[4, 1] by "1x,0h", which needs 4'),  # 1x is 1 to ncnn
     ('Reshape 6="0w,-(0h,half)"', [(4, 6)], "its 6= has 'half', which is no size"),
+    ("Padding 0=-1 1=-1 2=-1 3=-1", [(8, 32, 32)], "its padding is negative, -1"),
+    ("Padding 2=-2", [(3, 32, 32)], "its padding is negative, -2"),
+    ("Padding 2=-2", [(8, 6, 6)], "its padding is negative, -2"),  # packed
+    ("Padding 2=1 3=-1 4=1", [(3, 6, 6)], "its padding is negative, -1"),
     ('Interp 9="2w,0h"', [(3, 4, 5), (3, 8, 10)], "its 9= asks for 2w"),
     ('Interp 9="width,0h"', [(3, 4, 5)], "its 9= has 'width'"),
     ('Crop 19="0" 20="1h" 21="2"', [(3, 4, 5)], "its 20= asks for 1h"),
@@ -436,7 +442,9 @@ def test_what_a_layer_mistakes_in_any_size_says_nothing_of_the_size() -> None:
     assert remedy(unfit(norm, [(8,)])).startswith("the input is not at fault: state 0=1")
 
 
-def test_an_expression_that_cannot_be_read_is_no_fault_of_the_input() -> None:
+def test_parameters_that_fit_no_input_are_no_fault_of_it() -> None:
+    pad = layer("Padding 1=-1", 1)
+    assert remedy(unfit(pad, [(3, 32, 32)])).startswith("the input is not at fault: write a Crop")
     view = layer('Reshape 6="0w,foo(0h)"', 1)
     assert remedy(unfit(view, [(4, 6)])).startswith("the input is not at fault: correct the expression")
 

@@ -109,6 +109,10 @@ REMEDY_OF_ONE_CHANNEL = (
 )
 
 
+REMEDY_OF_NEGATIVE = (
+    "the input is not at fault: write a Crop for what the Padding is to cut off, as x[:, :, 1:-1] gives "
+    "in place of a negative pad, or convert the network again"
+)
 REMEDY_OF_EXPRESSION = (
     "the input is not at fault: correct the expression, in which 0w and 0h are width and height of the "
     "first input, or convert the network again"
@@ -121,6 +125,8 @@ def remedy(reason: str) -> str:
         return REMEDY_OF_ONE_CHANNEL
     if expressions.EXPRESSION in reason:
         return REMEDY_OF_EXPRESSION
+    if views.NEGATIVE in reason:
+        return REMEDY_OF_NEGATIVE
     return REMEDY_OF_EMPTY if EMPTY in reason else REMEDY
 
 

@@ -20,8 +20,11 @@ from pytest_ncnn_parity.network.parameters import (
 )
 from pytest_ncnn_parity.network.shape_rules.expressions import evaluated, misread
 from pytest_ncnn_parity.network.shape_rules.reading import Shape, cdhw, listed, times
+from pytest_ncnn_parity.network.shape_rules.windows import PACK
 
 _BATCH = re.compile(r"\dn")  # in an expression, as 0w is the width of the first input
+NEGATIVE = "its padding is negative"
+_COPIED_SINGLY = 12  # elements of a row, below which Padding does not copy it as a whole
 REFLECTED = 2  # the type of Padding that mirrors its input
 
 
@@ -82,8 +85,11 @@ def _asked(layer: Layer, shapes: Sequence[Shape]) -> dict[str, int]:
 
 
 def padding(layer: Layer, shapes: Sequence[Shape]) -> str:
-    """An axis that is mirrored must be longer than the padding."""
+    """An axis that is mirrored must be longer than its padding; none along h and w may be negative."""
     shape = shapes[0]
+    cut_off = min(number(layer, key) for key in (0, 1, 2, 3))
+    if cut_off < 0 and not _shifted(layer, shape):
+        return f"gets {list(shape)}, and {NEGATIVE}, {cut_off}: ncnn's CPU kernel writes past its output"
     if number(layer, 4) != REFLECTED:
         return ""
     pads = {"w": (2, 3), "h": (0, 1), {3: "c", 4: "d"}.get(len(shape), ""): (7, 8)}
@@ -94,6 +100,13 @@ def padding(layer: Layer, shapes: Sequence[Shape]) -> str:
             most = f"of {size} at most {size - 1} can be mirrored"
             return f"gets {list(shape)} and mirrors {widest} along {axis}; {most}"
     return ""
+
+
+def _shifted(layer: Layer, shape: Shape) -> bool:
+    """Whether a short row loses only elements in front: those that stay are copied one by one."""
+    top, bottom, right, mode = (number(layer, key) for key in (0, 1, 3, 4))
+    unpacked = shape[0] % PACK != 0
+    return min(top, bottom, right) >= 0 and mode == 0 and shape[-1] < _COPIED_SINGLY and unpacked
 
 
 def shuffle_channel(layer: Layer, shapes: Sequence[Shape]) -> str:
