@@ -67,3 +67,8 @@ class Eltwise:
 def op_type(layer: Layer) -> str:
     """What `layer` states, or the default."""
     return layer.params.get("0", "0")
+
+
+def of_another_namespace(operator: str) -> bool:
+    """Whether it is named as in PyTorch, `torch.unbind` or `aten::addcmul`, and not as in ncnn."""
+    return "." in operator or "::" in operator

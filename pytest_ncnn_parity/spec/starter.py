@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
-from pytest_ncnn_parity.base.errors import ParityError
+from pytest_ncnn_parity.base.errors import ParityError, cut, listed
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.network.operator_kinds import of_another_namespace
 from pytest_ncnn_parity.spec import yaml12
 from pytest_ncnn_parity.spec.first_inputs import FirstInput, first_inputs
 
@@ -36,7 +37,9 @@ def starter(path: Path, folder: Path) -> str:
         ) from None
     weights = absolute.with_suffix(".bin").is_file()
     inputs = first_inputs(graph, absolute)
-    return "\n".join([*_head(shown, weights), *_inputs(inputs), *_rest(graph), ""])
+    return "\n".join(
+        [*_head(shown, weights), *_not_converted(graph), *_inputs(inputs), *_rest(graph), ""]
+    )
 
 
 def _schema() -> str:
@@ -54,6 +57,16 @@ def _head(path: Path, weights: bool) -> Iterator[str]:
     yield "model:"
     yield f"  param: {yaml12.quoted(path.as_posix())}"
     yield f"  bin: {yaml12.quoted(path.with_suffix('.bin').as_posix())}{missing}"
+
+
+def _not_converted(graph: Graph) -> Iterator[str]:
+    """What cannot be run, said before the first run, as a name tells it."""
+    left = dict.fromkeys(layer.type for layer in graph.layers if of_another_namespace(layer.type))
+    if left:
+        names = cut(listed(list(left), 3), 60)
+        yield ""
+        yield f"# The converter left operators that ncnn lacks, {names}: write that"
+        yield "# part of the model otherwise; or, if they are layers of your own, register them (setup:)."
 
 
 def _inputs(inputs: Iterable[FirstInput]) -> Iterator[str]:

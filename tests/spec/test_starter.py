@@ -47,6 +47,20 @@ def test_shapes_come_from_the_input_line_or_a_hint(tmp_path: Path) -> None:
     assert "c: {random: integers, low: 0, high: 99, shape: [LENGTH]}" in text
 
 
+def test_operators_that_the_converter_left_are_named(tmp_path: Path) -> None:
+    layers = ["Input a 0 1 a", "pnnx.Expression e 1 1 a b", "aten::view_as v 1 1 b c", "ReLU r 1 1 c d"]
+    (tmp_path / "net.param").write_text("\n".join(["7767517", "4 4", *layers, ""]), "utf-8")
+    text = starter.starter(tmp_path / "net.param", tmp_path)
+    assert "operators that ncnn lacks, pnnx.Expression, aten::view_as: write that" in text
+    assert check.plan(_written(tmp_path, text.replace("CHANNELS, HEIGHT, WIDTH", "3, 8, 8")))
+
+
+def _written(folder: Path, text: str) -> spec.Spec:
+    (folder / "net.bin").write_bytes(b"")
+    (folder / "net.parity.yaml").write_text(text, "utf-8")
+    return spec.load(folder / "net.parity.yaml")
+
+
 odd = st.text(st.characters(exclude_characters=" \t\n\r\f\v\0", codec="utf-8"), min_size=1, max_size=8)
 long = st.integers(200, 255).map(lambda n: "n" * n)
 

@@ -15,15 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ncnn_parity.base.arrays import Array
+from pytest_ncnn_parity.base.errors import listed
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, gives_int8
+from pytest_ncnn_parity.network.operator_kinds import of_another_namespace
 from pytest_ncnn_parity.network.weight_tags import BF16, FP16, INT8, SIZES, TABLE_BYTES
 from pytest_ncnn_parity.worker.custom_layers import Registry, blamed
 from pytest_ncnn_parity.worker.failures import StepFailed
 
+MAX_HEADED = 3  # operators in the first line
 MAX_OPERATORS = 20  # the most operators that one message names
 WORD = 4  # bytes
 NOT_FLOATS = (FP16, BF16, INT8)
@@ -133,26 +136,21 @@ def _refuse_unknown(step: Step, model: Model, graph: Graph, registered: Containe
     if len(users) > MAX_OPERATORS:
         lines.append(f"... and {len(users) - MAX_OPERATORS} more")
     update = "update ncnn, or register what is missing with the spec's key 'setup'"
-    if all(map(_of_another_namespace, users)):
+    if all(map(of_another_namespace, users)):
         update = (
             "a name with a dot or '::' is an operator that was not converted, so write that part of the "
             "model otherwise; or a layer of the app's own, to be registered with the spec's key 'setup'"
         )
-    elif any(map(_of_another_namespace, users)):
+    elif any(map(of_another_namespace, users)):
         lines.append(
             "a name with a dot or '::' is an operator that was not converted, or a layer of the app"
         )
-    what = f"the operator {next(iter(users))}" if len(users) == 1 else f"{len(users)} operators"
+    what = f"the operator{'s' * (len(users) > 1)} {listed(list(users), MAX_HEADED)}"
     neither = f", nor does {model.setup} register {'it' if len(users) == 1 else 'them'}"
     detail = (
         f"{name}: ncnn {ncnn.__version__} does not have {what}{neither if model.setup else ''}; {update}"
     )
     raise _fault(step, "param", detail, lines)
-
-
-def _of_another_namespace(operator: str) -> bool:
-    """Whether it is named as in PyTorch, `torch.unbind` or `aten::addcmul`, and not as in ncnn."""
-    return "." in operator or "::" in operator
 
 
 class Reader(ncnn.DataReader):  # type: ignore[misc]
