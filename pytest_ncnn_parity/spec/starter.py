@@ -66,7 +66,7 @@ def _not_converted(graph: Graph) -> Iterator[str]:
         names = cut(listed(list(left), 3), 60)
         yield ""
         yield f"# The converter left operators that ncnn lacks, {names}: write that"
-        yield "# part of the model otherwise; or, if they are layers of your own, register them (setup:)."
+        yield "# part of the model otherwise; or register them (setup:), if they are layers of your own."
 
 
 def _inputs(inputs: Iterable[FirstInput]) -> Iterator[str]:
