@@ -53,7 +53,9 @@ def guess(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'` where one of the `known` names is near `word`, else nothing."""
     if isinstance(known, Sized) and len(known) > _MOST_GUESSED:
         return ""
-    near = difflib.get_close_matches(word[:256], list(known), 1)
+    names = list(known)
+    alike = [name for name in names if name.casefold() == word.casefold()]
+    near = alike or difflib.get_close_matches(word[:256], names, 1)
     return f"; did you mean {quoted(near[0])}" if near else ""
 
 

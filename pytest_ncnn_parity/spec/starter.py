@@ -7,6 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from pytest_ncnn_parity.base.errors import ParityError, cut, listed
+from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.operator_kinds import of_another_namespace
@@ -14,6 +15,7 @@ from pytest_ncnn_parity.spec import yaml12
 from pytest_ncnn_parity.spec.first_inputs import FirstInput, first_inputs
 
 SCHEMA = "parity.schema.json"
+UNCONVERTED = frozenset([".pt", ".pth", ".onnx", ".safetensors", ".tflite", ".caffemodel"])
 ADDRESS = "Spec schema"  # label of the schema's address among the URLs of the package
 
 
@@ -26,6 +28,7 @@ def starter(path: Path, folder: Path) -> str:
 
     Raises StarterError or ParamError if there is no such model.
     """
+    _refuse_others(path)
     graph = param.read(str(path))
     absolute = folder / path
     shown = absolute.relative_to(folder) if absolute.is_relative_to(folder) else path
@@ -40,6 +43,16 @@ def starter(path: Path, folder: Path) -> str:
     return "\n".join(
         [*_head(shown, weights), *_not_converted(graph), *_inputs(inputs), *_rest(graph), ""]
     )
+
+
+def _refuse_others(path: Path) -> None:
+    """Raise StarterError that says what to name, or to do, in place of a file that is none of ncnn's."""
+    if path.suffix.lower() in UNCONVERTED and path.is_file():
+        how = f"convert it first, as with pnnx {path.name} inputshape=[1,3,224,224]"
+        raise StarterError(f"{printable(str(path))}: is no model of ncnn: {printable(how)}")
+    beside = path.with_suffix(".param")
+    if path.suffix == ".bin" and beside.is_file():
+        raise StarterError(f"{printable(str(path))}: has the weights: name {printable(str(beside))}")
 
 
 def _schema() -> str:

@@ -55,6 +55,25 @@ def test_operators_that_the_converter_left_are_named(tmp_path: Path) -> None:
     assert check.plan(_written(tmp_path, text.replace("CHANNELS, HEIGHT, WIDTH", "3, 8, 8")))
 
 
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("net.onnx", "is no model of ncnn: convert it first, as with pnnx net.onnx inputshape="),
+        ("NET.PT", "is no model of ncnn: convert it first"),
+        ("net.bin", "has the weights: name net.param"),
+    ],
+)
+def test_a_file_that_is_not_the_param_is_told_what_it_is(
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks.chain(tmp_path)
+    (tmp_path / name).write_bytes(b"PK\3\4")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(starter.StarterError) as error:
+        starter.starter(Path(name), tmp_path)
+    assert str(error.value).startswith(f"{name}: {said}")
+
+
 def _written(folder: Path, text: str) -> spec.Spec:
     (folder / "net.bin").write_bytes(b"")
     (folder / "net.parity.yaml").write_text(text, "utf-8")
