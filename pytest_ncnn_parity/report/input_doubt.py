@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW
+from pytest_ncnn_parity.network.input_kinds import HEADS, ROWS, TURNED, VECTOR, first_telling
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import NetworkRecord
 from pytest_ncnn_parity.spec import yaml12
-from pytest_ncnn_parity.spec.sources import RandomSource
+from pytest_ncnn_parity.spec.sources import RandomSource, Source
 
 # causes that unrealistic values may bring about; a crash or a wrong kernel is a fault with noise as well
 BY_VALUES = frozenset(
@@ -26,6 +27,7 @@ BY_VALUES = frozenset(
 )
 
 
+NO_SPECTRUM = (ROWS, VECTOR, HEADS, TURNED)  # kinds of inputs that no smooth numbers are like
 # sources by their number of channels
 PICTURES = {1: "{image: picture.png, color: gray}", 3: "{image: picture.png}"}
 
@@ -45,15 +47,25 @@ def noise(plan: Plan) -> dict[str, dict[str, list[int]]]:
 
 
 def smooth(plan: Plan) -> list[str]:
-    """Return those of them whose random inputs are already smooth, like pictures of nothing."""
+    """Return those of them that are smooth, like pictures of nothing, where a picture or a sound is fed.
+
+    The states of a network that hears a wave have no spectrum.
+    """
     return [
         sample
         for sample in noise(plan)
-        if all(
-            isinstance(source, RandomSource) and source.random == "smooth"
-            for source in plan.spec.inputs[sample].values()
-        )
+        if _is_smooth({blob: _drawn(source) for blob, source in plan.spec.inputs[sample].items()}, plan)
     ]
+
+
+def _drawn(source: Source) -> str:
+    return source.random if isinstance(source, RandomSource) else ""
+
+
+def _is_smooth(drawn: Mapping[str, str], plan: Plan) -> bool:
+    kinds = {blob: first_telling(plan.graph, blob) for blob in drawn if drawn[blob] != "smooth"}
+    others = all(telling is not None and telling.kind in NO_SPECTRUM for telling in kinds.values())
+    return others and "smooth" in drawn.values()
 
 
 def of_case(plan: Plan, sample: str, cause: str) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import documents
 import pytest
 from markdown_it import MarkdownIt
 
+from pytest_ncnn_parity.network import param
+from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.report import input_doubt
 from pytest_ncnn_parity.report.html.page import render
 from pytest_ncnn_parity.report.text import markdown, terminal
-from pytest_ncnn_parity.spec import yaml12
+from pytest_ncnn_parity.spec import spec, yaml12
 
 NOISE = {"noise": {"in0": [3, 8, 8]}, "more": {"in0": [3, 16, 16]}}
 
@@ -87,9 +90,9 @@ def test_a_picture_is_advised_where_the_input_may_be_one(
 ) -> None:
     network: Any = {"noise": {"noise": shapes}}
     samples = input_doubt.lines(network, [red("noise")])[1:]
-    spec = yaml12.load("\n".join(["inputs:", *samples])).data
-    assert spec["inputs"].get("picture") == picture
-    assert spec["inputs"]["recorded"] == {blob: {"file": "recorded.npy"} for blob in shapes}
+    advised = yaml12.load("\n".join(["inputs:", *samples])).data
+    assert advised["inputs"].get("picture") == picture
+    assert advised["inputs"]["recorded"] == {blob: {"file": "recorded.npy"} for blob in shapes}
 
 
 def test_what_is_smooth_already_is_doubted_without_advice_to_feed_that() -> None:
@@ -98,6 +101,34 @@ def test_what_is_smooth_already_is_doubted_without_advice_to_feed_that() -> None
     assert "more" in first
     assert [line.split(":")[0].strip() for line in samples] == ["picture", "recorded"]
     assert len(input_doubt.lines(network, [red("noise"), red("more")])) == 4
+
+
+HEARD = """\
+7767517
+5 6
+Input         wave 0 1 wave
+Input         h    0 1 h
+Convolution1D conv 1 1 wave a 0=8 1=16 5=0 6=128
+Permute       turn 1 1 a b 0=1
+GRU           gru  2 2 b h out0 h1 0=4 1=96
+"""
+
+
+@pytest.mark.parametrize(
+    ("wave", "state", "is_smooth"),
+    [("smooth", "normal", True), ("normal", "normal", False), ("normal", "smooth", False),
+     ("smooth", "smooth", True)],
+)  # fmt: skip
+def test_states_need_not_be_smooth_beside_a_wave(
+    wave: str, state: str, is_smooth: bool, tmp_path: Path
+) -> None:
+    text = (
+        "model: {param: net.param, bin: net.bin}\ninputs: {s: {"
+        f"wave: {{random: {wave}, shape: [1, 99]}}, h: {{random: {state}, shape: [1, 4]}}}}}}\n"
+    )
+    (tmp_path / "net.parity.yaml").write_text(text, "utf-8")
+    plan = Plan(spec.load(tmp_path / "net.parity.yaml"), param.parse(HEARD, "net.param"))
+    assert input_doubt.smooth(plan) == ["s"] * is_smooth
 
 
 def test_every_report_says_it_before_what_is_red() -> None:
