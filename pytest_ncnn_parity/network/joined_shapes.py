@@ -12,12 +12,13 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.shape_flow import flow
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
-from pytest_ncnn_parity.network.shape_rules.several_inputs import shape_beside
+from pytest_ncnn_parity.network.shape_rules.several_inputs import PAST_AXES, new_rows, shape_beside
 from pytest_ncnn_parity.network.shape_search import COLOURS, Axes
 from pytest_ncnn_parity.network.units import sources
 
 _TRIED = (640, 512)
 _ANY_SIZE = frozenset(("HEIGHT", "WIDTH", "DEPTH", "LENGTH", "QUERIES", "KEYS", "PAST"))
+_PAST = (300, 200)  # rows of words before, unlike what a network makes of the sizes tried
 _MOST_JOINED = 1024  # channels of an input that a Concat joins with others
 _OF_PICTURES = (3, 1)  # channels: colours, or gray and masks
 _MOST_PICTURES = 4
@@ -84,7 +85,7 @@ def _any_size_fits(graph: Graph, channels: Mapping[str, int]) -> bool:
 
 
 def _all_told(
-    graph: Graph, known: Mapping[str, Axes], trials: Sequence[Trial], free: Mapping[str, Shape]
+    graph: Graph, known: Mapping[str, Axes], trials: Sequence[Trial], free: Trial
 ) -> dict[str, Joined]:
     """What the inputs in `trials`, of which `free` take any size, tell of others; adds these to them."""
     found: dict[str, Joined] = {}
@@ -93,10 +94,15 @@ def _all_told(
         told = False
         for blob in graph.inputs:
             shapes = [] if blob in trials[0] else _told(graph, blob, trials)
-            if shapes and _fit(graph, trials, blob, shapes):
-                found[blob] = _joined(shapes, known.get(blob, ()), trials, free)
-                _add(trials, blob, shapes)
-                told = True
+            names = known.get(blob, ())
+            if not shapes or not _agree(names, shapes) or not _fit(graph, trials, blob, shapes):
+                continue
+            told = True
+            is_past = tuple(shape[-2:-1] for shape in shapes) == tuple((rows,) for rows in _PAST)
+            found[blob] = _joined(shapes, PAST_AXES if is_past else names, trials, free)
+            _add(trials, blob, shapes)
+            if is_past:
+                free[blob] = shapes[0]
     return found
 
 
@@ -132,6 +138,15 @@ def _axes(shapes: Sequence[Shape], known: Axes) -> Axes:
     return tuple(a if a == b else name for a, b, name in zip(first, second, names, strict=True))
 
 
+def _agree(known: Axes, shapes: Sequence[Shape]) -> bool:
+    """Whether all `shapes` have the sizes that are `known`."""
+    sizes = [(place, size) for place, size in enumerate(known) if isinstance(size, int)]
+    return not sizes or all(
+        len(shape) == len(known) and all(shape[place] == size for place, size in sizes)
+        for shape in shapes
+    )
+
+
 def _add(trials: Sequence[Trial], blob: str, shapes: Sequence[Shape]) -> None:
     for trial, shape in zip(trials, shapes, strict=True):
         trial[blob] = shape
@@ -148,11 +163,12 @@ def _fit(graph: Graph, trials: Sequence[Trial], blob: str, shapes: Sequence[Shap
 
 def _told(graph: Graph, blob: str, trials: Sequence[Trial]) -> list[Shape]:
     """The shape of `blob` in each trial, as the first layer tells that joins it with known values."""
-    shapes = [_told_by_layer(graph, blob, trial) for trial in trials]
+    tried = zip(trials, _PAST, strict=True)
+    shapes = [_told_by_layer(graph, blob, trial, past) for trial, past in tried]
     return [shape for shape in shapes if shape is not None] if None not in shapes else []
 
 
-def _told_by_layer(graph: Graph, blob: str, trial: Trial) -> Shape | None:
+def _told_by_layer(graph: Graph, blob: str, trial: Trial, past: int) -> Shape | None:
     source, constant = sources(graph), flow(graph, {}).shapes  # a constant may be broadcast
     shapes = {read: one for read, one in flow(graph, trial).shapes.items() if read not in constant}
     for layer in graph.layers:
@@ -161,7 +177,11 @@ def _told_by_layer(graph: Graph, blob: str, trial: Trial) -> Shape | None:
             continue
         beside = [shapes.get(read) for read in layer.inputs]
         joins = layer.type == "Concat" and beside.count(None) == 1
-        shape = _beside(graph, blob, layer, trial) if joins else shape_beside(layer, place, beside)
+        new = new_rows(layer, place, beside)
+        if new is not None:
+            shape: Shape | None = (new[0], past, new[2])
+        else:
+            shape = _beside(graph, blob, layer, trial) if joins else shape_beside(layer, place, beside)
         if shape is not None:
             return shape
     return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 
 from pytest_ncnn_parity.base.errors import cut
@@ -20,6 +20,7 @@ from pytest_ncnn_parity.spec.pnnx_files import PnnxShape
 
 ORDERS = {1: "w", 2: "h, w", 3: "c, h, w", 4: "c, d, h, w"}
 UNKNOWN: Axes = ("CHANNELS", "HEIGHT", "WIDTH")
+MOST_OTHERS = 3  # inputs that an example names
 _OPEN = (
     "# The .param does not state the shape: write numbers here. It may be [WIDTH] alone,",
     "# [HEIGHT, WIDTH] or [CHANNELS, DEPTH, HEIGHT, WIDTH] as well. No batch.",
@@ -133,9 +134,12 @@ def _on_axes(axes: Axes) -> Iterator[str]:
 def _beside_others(told: Joined) -> FirstShape:
     """The shape that the other inputs tell, with an example where it depends on them."""
     comments = list(_on_axes(told.axes))
-    if tuple(told.axes) != told.shape:
-        others = _in_words([f"{printable(blob)} is {list(one)}" for blob, one in told.others.items()])
-        comments.append(f"# Where {others}, this is {list(told.shape)}.")
+    depends = {axis for axis in told.axes if isinstance(axis, str)} - {"PAST"}
+    if depends:
+        some = islice(told.others.items(), MOST_OTHERS)
+        others = [f"{printable(blob)} is {list(one)}" for blob, one in some]
+        more = ["so on"] if len(told.others) > MOST_OTHERS else []
+        comments.append(f"# Where {_in_words([*others, *more])}, this is {list(told.shape)}.")
     return FirstShape(told.axes, True, tuple(comments))
 
 

@@ -64,6 +64,41 @@ def test_words_of_an_attention_tell_its_cosines_and_its_mask() -> None:
     assert shapes(*layers) == ["[6]", "[6, 8]", "[6, 8]", "[6, 6]"]
 
 
+@pytest.mark.parametrize("joins", [True, False])
+def test_keys_of_words_before_are_as_the_new_ones(joins: bool) -> None:
+    """Joined by a Concat in front of the attention, or by the attention itself."""
+    joined = [
+        "Concat keys 2 1 past k allkeys 0=1",
+        "Concat values 2 1 before v allvalues 0=-2",
+        "SDPA sdpa 4 1 q allkeys allvalues mask out0 5=1",
+    ]
+    cached = ["SDPA sdpa 6 3 q k v mask past before out0 keys values 5=1 7=1"]
+    layers = [
+        *(f"Input {name} 0 1 {name}" for name in ("mask", "past", "before")),
+        "Embed tok 1 1 in0 a 0=32 1=100 3=3200",
+        "Reshape heads 1 1 a b 0=16 1=2 2=-1",
+        "Permute turn 1 1 b c 0=2",
+        "Split fork 1 3 c q k v",
+    ]
+    known = shapes(*layers, *(joined if joins else cached))
+    assert known == ["[LENGTH]", "[QUERIES, KEYS]", "[2, PAST, 16]", "[2, PAST, 16]"]
+    example = (
+        "# Where in0 is [640], past is [2, 320, 16] and before is [2, 320, 16], this is [640, 960]."
+    )
+    assert example in commented(*layers, *(joined if joins else cached))[1]
+
+
+def test_what_is_known_of_an_input_is_not_overruled_by_others() -> None:
+    layers = [
+        "Input noise 0 1 noise",
+        "InnerProduct fc 1 1 in0 a 0=8 2=128",
+        "Split fork 1 2 noise b c",
+        "InnerProduct own 1 1 b d 0=4 2=16",
+        "BinaryOp scale 2 1 c a out0 0=2",
+    ]
+    assert shapes(*layers) == ["[16]", "[4]"]
+
+
 @pytest.mark.parametrize(
     ("channels", "guessed"), [(6, ["3", "3"]), (2, ["1", "1"]), (4, ["CHANNELS"] * 2)]
 )

@@ -93,9 +93,13 @@ def _multi_head_attention(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Sha
     return [(rows, number(layer, 2) // number(layer, 0))]
 
 
-def _sdpa(_: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
-    query, value = shapes[0], shapes[2]
-    return [(*query[:2], value[-1])]
+def _sdpa(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
+    """What is attended to and, with a cache, all keys and values."""
+    query, *new = shapes[:3]
+    made = [(*query[:2], new[1][-1])]
+    if number(layer, 7):
+        made += [(one[0], past[-2] + one[1], one[2]) for past, one in zip(shapes[-2:], new, strict=True)]
+    return made
 
 
 def _binary_op(_: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:

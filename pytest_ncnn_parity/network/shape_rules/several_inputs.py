@@ -12,6 +12,9 @@ from pytest_ncnn_parity.network.parameters import NotANumber, number
 from pytest_ncnn_parity.network.shape_rules.products import GATES, directions, state_sizes
 from pytest_ncnn_parity.network.shape_rules.reading import Shape
 
+PAST_AXES = ("HEADS", "PAST", "SIZE")  # keys or values of the words before
+_ROWS = ("1", "-2")  # the axis of the words, as a Concat of three axes states it
+
 
 def axes_at(layer: Layer, place: int) -> tuple[int | str, ...] | None:
     """The axes of the input of `layer` at `place`, from 0 on: sizes, or names of sizes not stated.
@@ -66,15 +69,37 @@ def shape_beside(layer: Layer, place: int, shapes: Sequence[Shape | None]) -> Sh
         masked = _is_mask(layer, place)
     except NotANumber:  # the kernel works it out, or refuses the file
         return None
-    keys = shapes[min(1, place - 1)] if masked else None
-    if first is None or keys is None or min(len(first), len(keys)) < 2:
+    keys = _keys(layer, place, shapes) if masked else None
+    if first is None or keys is None or len(first) < 2:
         return None
-    return first[-2], keys[-2]
+    return first[-2], keys
+
+
+def new_rows(layer: Layer, place: int, shapes: Sequence[Shape | None]) -> Shape | None:
+    """The new keys or values, (heads, rows, columns), behind those of before that `layer` reads there.
+
+    None if it reads there something else, or the new ones are not known.
+    """
+    count, new = len(layer.inputs), None
+    if layer.type == "Concat" and (count, place) == (2, 0) and layer.params.get("0") in _ROWS:
+        new = shapes[1]
+    elif layer.type == "SDPA" and layer.params.get("7") == "1" and place >= count - 2 >= 3:
+        new = shapes[1 + place - (count - 2)]
+    return new if new is not None and len(new) == 3 else None
+
+
+def _keys(layer: Layer, mask: int, shapes: Sequence[Shape | None]) -> int | None:
+    """How many keys an attention has that reads a mask at place `mask`, with those of before."""
+    keys = [shapes[min(1, mask - 1)]]  # the queries, where there are no others
+    if number(layer, 7):
+        keys.append(shapes[-2])
+    rows = [shape[-2] for shape in keys if shape is not None and len(shape) > 1]
+    return sum(rows) if len(rows) == len(keys) else None
 
 
 def _is_mask(layer: Layer, place: int) -> bool:
-    """Whether `layer` reads a mask of its attention there, and has no keys of words before."""
-    if number(layer, 5) == 0 or number(layer, 7):
+    """Whether `layer` reads a mask of its attention there, and no cache of another kind is known."""
+    if number(layer, 5) == 0 or (number(layer, 7) and layer.type != "SDPA"):
         return False
     return (layer.type, place) == ("SDPA", 3) or (
         layer.type == "MultiHeadAttention" and place == len(layer.inputs) - 1 > 0
