@@ -176,7 +176,7 @@ def _told_by_layer(graph: Graph, blob: str, trial: Trial, past: int) -> Shape | 
         if place is None:
             continue
         beside = [shapes.get(read) for read in layer.inputs]
-        joins = layer.type == "Concat" and beside.count(None) == 1
+        joins = layer.type == "Concat" and beside.count(None) == 1 < len(beside)
         new = new_rows(layer, place, beside)
         if new is not None:
             shape: Shape | None = (new[0], past, new[2])

@@ -533,3 +533,9 @@ def test_a_hint_that_differs_is_reported_at_the_layers_that_read_or_write_the_bl
     assert contradicted(graph.layers[2], graph.hints, shapes) == ""
     assert contradicted(graph.layers[3], graph.hints, {**shapes, "sum": (3, 16, 31)}) != ""
     assert contradicted(graph.layers[3], {}, shapes) == ""
+
+
+@pytest.mark.parametrize("text", ["Reshape", "Reshape 0=-233", 'Reshape 6=""'])
+def test_a_shape_without_axes_is_none(text: str) -> None:
+    """As of a file that lost its sizes: what lies behind is not known, and nothing is refused."""
+    assert outcome(layer(text, 1), [(8,)]) == ()

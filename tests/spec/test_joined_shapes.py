@@ -64,6 +64,11 @@ def test_words_of_an_attention_tell_its_cosines_and_its_mask() -> None:
     assert shapes(*layers) == ["[6]", "[6, 8]", "[6, 8]", "[6, 6]"]
 
 
+def test_a_concat_of_one_input_joins_nothing() -> None:
+    layers = ["Input in1 0 1 in1", "Concat one 1 1 in1 a", "Convolution c 1 1 a b 0=8 1=1 6=32"]
+    assert shapes("ReLU r 1 1 in0 out0", *layers)[1] == "[4, HEIGHT, WIDTH]"
+
+
 @pytest.mark.parametrize("joins", [True, False])
 def test_keys_of_words_before_are_as_the_new_ones(joins: bool) -> None:
     """Joined by a Concat in front of the attention, or by the attention itself."""

@@ -19,6 +19,7 @@ from pytest_ncnn_parity.network.shape_rules.products import matrix
 from pytest_ncnn_parity.network.shape_rules.reading import Outcome, Shape
 from pytest_ncnn_parity.network.shape_rules.slid import SLID
 
+MOST_AXES = 4  # of a Mat
 UNCHANGED = frozenset(
     "AbsVal BNLL BatchNorm Bias CELU Cast Clip CopyTo CumulativeSum DeepCopy Dequantize Dropout ELU "
     "Eltwise Erf Exp Flip GELU GroupNorm HardSigmoid HardSwish InstanceNorm LRN LayerNorm Log MVN Mish "
@@ -37,8 +38,8 @@ def outcome(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     # the parameters have values that no real network has
     except (NotANumber, ZeroDivisionError, IndexError, ValueError):
         return ()
-    fit = len(results) == len(layer.outputs) and all(size > 0 for shape in results for size in shape)
-    return results if fit else ()
+    fit = all(1 <= len(shape) <= MOST_AXES and min(shape) > 0 for shape in results)
+    return results if fit and len(results) == len(layer.outputs) else ()
 
 
 def _unchanged(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
