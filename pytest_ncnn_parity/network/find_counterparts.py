@@ -160,6 +160,9 @@ def _equal_weights(own: Units, other: Units, files: tuple[Path, Path]) -> dict[i
 
 def _gives_more(own: Units, other: Units, unit: int, counterpart: int) -> bool:
     """Whether one of two layers has more outputs, as where the other is a part of what it was."""
+    products = own.units[unit].product, other.units[counterpart].product
+    if None not in products:
+        return products[0] != products[1]
     ours, theirs = own.units[unit].core, other.units[counterpart].core
     if ours.type in RECURRENT:
         return (ours.params.get("2") == _BOTH) != (theirs.params.get("2") == _BOTH)

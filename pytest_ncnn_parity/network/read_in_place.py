@@ -163,7 +163,8 @@ def _read_with_same_weights(
     views = views_of(own), views_of(other)
     for reader in sorted(same):
         ours, theirs = own.producers[reader], other.producers[partner[reader]]
-        if own.units[reader].core.type == "InnerProduct" or len(ours) != len(theirs):
+        cores = own.units[reader].core, other.units[partner[reader]].core
+        if any(core.type == "InnerProduct" for core in cores) or len(ours) != len(theirs):
             continue  # an InnerProduct reads values of any shape
         for (unit, _), (there, _) in zip(ours, theirs, strict=True):
             alone = unit not in partner and there not in back

@@ -8,7 +8,9 @@ units, which both files have, and by those parameters that such tools leave unch
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
+from itertools import takewhile
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.folding import (
@@ -22,6 +24,7 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.matchable import Output, Reader, commutes, consumers_of
 from pytest_ncnn_parity.network.operator_kinds import Binary, copies, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimals
+from pytest_ncnn_parity.network.products import PRODUCT, Sizes, product_of
 
 _RENAMING = frozenset("Split Noop Dropout DeepCopy".split())
 _FACTORS = frozenset("BatchNorm Scale Dropout".split())  # a Dropout that scales
@@ -48,9 +51,13 @@ def _is_scalar(layer: Layer) -> bool:
 
 
 class Unit(Frozen):
-    """A layer, followed by those that may be folded into it, in running order."""
+    """A layer, followed by those that may be folded into it, in running order.
+
+    `product`: the sizes of the first one, if it is a product with weights.
+    """
 
     layers: tuple[Layer, ...]
+    product: Sizes | None = None
 
     @property
     def core(self) -> Layer:
@@ -68,12 +75,23 @@ class Unit(Frozen):
     def computed(self) -> tuple[list[str], bool]:
         """The operators without those that change weights alone, and whether it is an activation too."""
         others = [layer.type for layer in self.layers[1:] if layer.type == "BinaryOp"]
-        return [self.core.type, *others], self.activates
+        return [self.core.type if self.product is None else PRODUCT, *others], self.activates
 
     @property
     def without_factor(self) -> Unit:
         """The unit without the factor at its end, if there is one."""
-        return Unit(self.layers[:-1]) if _is_scalar(self.layers[-1]) and len(self.layers) > 1 else self
+        last = _is_scalar(self.layers[-1]) and len(self.layers) > 1
+        return replace(self, layers=self.layers[:-1]) if last else self
+
+    @property
+    def takes_scalars(self) -> bool:
+        """Whether a number of a line may be folded into the weights: no tool does that to a product."""
+        return self.core.type in CHANGED_BY_FOLDING and self.core.type != "InnerProduct"
+
+    @property
+    def up_to_scalar(self) -> Unit:
+        """The unit up to the first number that may be folded into it."""
+        return replace(self, layers=tuple(takewhile(lambda one: not _is_scalar(one), self.layers)))
 
     @property
     def _inside(self) -> bool:
@@ -114,9 +132,15 @@ class Units:
                 for blob in dict.fromkeys(self.sources[blob] for blob in layer.inputs):
                     self._readers[blob].append(layer)
         self._constants = {
-            layer.outputs[0] for layer in graph.layers if layer.type == "MemoryData" and layer.outputs
+            layer.outputs[0]: layer
+            for layer in graph.layers
+            if layer.type == "MemoryData" and layer.outputs
         }
-        self.units = list(self._united())
+        self._read_once = {b: one for b, one in self._constants.items() if len(self._readers[b]) == 1}
+        self._products = {one.number: product_of(one, self._read_once) for one in graph.layers}
+        united = list(self._united())
+        inside = {layer.number for unit in united for layer in self._constants_of(unit)}
+        self.units = [unit for unit in united if unit.core.number not in inside]
 
     def _united(self) -> Iterator[Unit]:
         taken: set[int] = set()
@@ -125,15 +149,19 @@ class Units:
                 continue
             folded = tuple(self._chain(layer))
             taken.update(one.number for one in folded)
-            for blob in (blob for one in folded[1:] for blob in one.inputs):
-                if blob in self._constants and len(self._readers[blob]) == 1:
-                    taken.add(self.graph.producer[blob].number)
-            yield Unit(folded)
+            yield Unit(folded, self._products[layer.number])
+
+    def _constants_of(self, unit: Unit) -> Iterator[Layer]:
+        """Yield the MemoryData that `unit` alone reads as weights, wherever they stand."""
+        reading = unit.layers[1:] if unit.product is None else unit.layers
+        read = (blob for layer in reading for blob in layer.inputs)
+        yield from (self._read_once[blob] for blob in read if blob in self._read_once)
 
     def _chain(self, core: Layer) -> Iterator[Layer]:
         yield core
         layer: Layer | None = core
         folds = core.type in (*CHANGED_BY_FOLDING, *WITH_OFFSETS, "BatchNorm")
+        folds = folds or self._products[core.number] is not None
         if not folds or Unit((core,)).activates:
             return
         while layer is not None:
@@ -153,8 +181,10 @@ class Units:
         (reader,) = readers
         if core.type == "BatchNorm":
             return reader if reader.type == "Scale" and len(reader.inputs) == 1 else None
-        if core.type in WITH_OFFSETS:
-            return reader if self._is_factor(reader) and not _is_scalar(reader) else None
+        if _is_scalar(reader) and not Unit((core,)).takes_scalars:
+            return None
+        if core.type in WITH_OFFSETS and self._products[core.number] is None:
+            return reader if self._is_factor(reader) else None
         return reader if is_activation(reader) or self._is_factor(reader) else None
 
     def _is_factor(self, layer: Layer) -> bool:
@@ -189,7 +219,10 @@ class Units:
 
     @cached_property
     def operators(self) -> list[Hashable]:
-        return [(unit.core.type, lasting(unit.core)) for unit in self.units]
+        return [
+            (unit.core.type, lasting(unit.core)) if unit.product is None else (PRODUCT, unit.product)
+            for unit in self.units
+        ]
 
     @cached_property
     def _makers(self) -> Mapping[str, Output]:
@@ -235,6 +268,8 @@ class Units:
 def equivalent(own: Units, other: Units, unit: int, counterpart: int) -> dict[str, str]:
     """The equivalent blobs of two matched units: their outputs, if they have as many."""
     ours, theirs = own.units[unit], other.units[counterpart]
+    if ours.takes_scalars != theirs.takes_scalars:
+        ours, theirs = ours.up_to_scalar, theirs.up_to_scalar
     weighted = own.is_weighted(ours), other.is_weighted(theirs)
     if weighted[0] != weighted[1]:  # a factor in front of a sum is a coefficient of the sum there
         ours, theirs = (ours, theirs.without_factor) if weighted[0] else (ours.without_factor, theirs)

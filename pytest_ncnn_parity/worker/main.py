@@ -141,7 +141,7 @@ class Server:
         use_threads(job.threads)
         graph = self._pool.graph(job.models[0]).fed(job.inputs)
         blobs = {blob: Blob.of(array) for blob, array in arrays(job.inputs, graph).items()}
-        nets = JobNets(self._pool, job)
+        nets = JobNets(self._pool, job, blobs)
         if isinstance(job, Judge):
             self._judge(job, graph, blobs, nets)
         elif isinstance(job, Isolate):

@@ -26,15 +26,21 @@ class NoValue(Exception):
 class DifferingValues:
     """The values that `net` has computed so far.
 
-    `in_floats` gives a value as what its readers take it for.
+    `in_floats` gives a value as what its readers take it for, and `fed` one of the reference as the
+    other model has it.
     """
 
     def __init__(
-        self, net: LoadedNet, counterparts: Counterparts, in_floats: Callable[[str, Blob], Blob]
+        self,
+        net: LoadedNet,
+        counterparts: Counterparts,
+        in_floats: Callable[[str, Blob], Blob],
+        fed: Callable[[str, Blob], Blob],
     ) -> None:
         self._net = net
         self._counterparts = counterparts
         self._in_floats = in_floats
+        self._fed = fed
         self._made: Made = {}  # by blob there
         self._differing: set[str] = set()  # sources of blobs here
         self._same: dict[str, str] = {}  # by source there, that here which turned out to have its value
@@ -104,7 +110,7 @@ class DifferingValues:
         blob, here = self._counterparts.agreeing(blob)
         here = self._same.get(blob, here)
         if here is not None and here in known and here not in self._differing:
-            return known[here]
+            return self._fed(blob, known[here])
         if blob not in self._made:
             maker = self._counterparts.there.producer[blob]
             if maker.type == "Input" or depth > DEEPEST:

@@ -25,9 +25,11 @@ from pytest_ncnn_parity.worker.weights.layer_weights import LayerWeights
 class JobNets:
     """The pool as one job sees it: networks by number, each failure to load one reported by one case."""
 
-    def __init__(self, pool: Pool, job: Job) -> None:
+    def __init__(self, pool: Pool, job: Job, inputs: Made | None = None) -> None:
+        """`inputs`: what the job feeds, if networks of other files may run on it."""
         self._pool = pool
         self._job = job
+        self._inputs = inputs
         self._found: dict[int, Net] = {}
         self._lost_to: dict[tuple[int, int], str | None] = {}
         self._told = set(job.told) if isinstance(job, Judge) else set()
@@ -54,7 +56,7 @@ class JobNets:
 
     def __getitem__(self, number: int) -> Net:
         if number not in self._found:
-            self._found[number] = self._pool.get(self._job, self._job.nets[number])
+            self._found[number] = self._pool.get(self._job, self._job.nets[number], self._inputs)
         return self._found[number]
 
     def in_trajectory(self, layer: Layer, run: Callable[[], Made]) -> Made:
@@ -120,7 +122,7 @@ class JobNets:
 
     def other(self, spec: NetSpec) -> Net:
         """Return a network that is not one of the job's, in order to gather evidence."""
-        return self._pool.get(self._job, spec)
+        return self._pool.get(self._job, spec, self._inputs)
 
     def rounded(self, layer: Layer, parameters: Iterable[Parameter], weights: bool) -> ncnn.Net:
         """Return a CPU network of `layer` alone, its `parameters` (and `weights`, if set) as in fp16."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 
 from pytest_ncnn_parity.engine.protocol import NetSpec
 from pytest_ncnn_parity.engine.steps import RunOn, Step
 from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.shape_flow import flow
+from pytest_ncnn_parity.network.shape_rules.reading import Shape
 from pytest_ncnn_parity.worker.failures import as_failure, failed
 from pytest_ncnn_parity.worker.networks.differing_values import DifferingValues
 from pytest_ncnn_parity.worker.networks.execution import Execution, Misread, misread
@@ -23,14 +26,21 @@ class OtherNet:
     """Presents `net`, which has other files, as a `Net` with the names of the spec's own model."""
 
     def __init__(
-        self, spec: NetSpec, net: LoadedNet, counterparts: Counterparts, int8: Int8Values
+        self,
+        spec: NetSpec,
+        net: LoadedNet,
+        counterparts: Counterparts,
+        int8: Int8Values,
+        inputs: Mapping[str, Shape],
     ) -> None:
+        """`inputs`: the shapes that are fed, by the spec's names."""
         self.spec = spec
         self.setup = net.setup
         self.label = net.label
         self._net = net
         self._counterparts = counterparts
         self._int8 = int8
+        self._inputs = inputs
 
     @property
     def device_name(self) -> str:
@@ -54,7 +64,20 @@ class OtherNet:
         return replace(self._net.execution(stands_in), model=self.spec.model)
 
     def differing_values(self) -> DifferingValues:
-        return DifferingValues(self._net, self._counterparts, self._in_floats)
+        return DifferingValues(self._net, self._counterparts, self._in_floats, self._as_there)
+
+    @cached_property
+    def _shapes(self) -> Mapping[str, Shape]:
+        """The shapes that the other model's values have, as far as they follow from the inputs'."""
+        fed = {self._blob(here): shape for here, shape in self._inputs.items()}
+        return flow(self._counterparts.there.fed(fed), fed).shapes
+
+    def _as_there(self, there: str, value: Blob) -> Blob:
+        """Return a value of the reference in the shape in which the other model has it.
+
+        A row of a matrix in one is a vector in the other, which another operator reads.
+        """
+        return value.in_shape(self._shapes.get(there, value.shape))
 
     def misread(self, layer: Layer, _: Graph) -> Misread | None:
         """Return the input that the counterpart of `layer` misreads, by the masks of the other model."""
@@ -79,7 +102,7 @@ class OtherNet:
         # only this network's run fails; in the trajectory, everything downstream would be lost too
         if lost is not None:
             raise failed(step, "refused", f"there is no value for {lost}")
-        fed = {there: inputs[here] for there, here in at.feeds.items()}
+        fed = {there: self._as_there(there, inputs[here]) for there, here in at.feeds.items()}
         blobs = self._net.run_between(step, at.layers, fed, list(at.outputs.values()), feed)
         return {here: self._in_floats(there, blobs[there]) for here, there in at.outputs.items()}
 

@@ -170,12 +170,16 @@ class Pool:
             self._counterparts[pair] = counterparts(here, there, files)
         return self._counterparts[pair]
 
-    def get(self, job: Job, spec: NetSpec) -> Net:
-        """Return the network of `spec`. Raises StepFailed or Unavailable if it cannot be loaded."""
+    def get(self, job: Job, spec: NetSpec, inputs: Made | None = None) -> Net:
+        """Return the network of `spec`. Raises StepFailed or Unavailable if it cannot be loaded.
+
+        `inputs`: what is fed, from which another model's shapes follow.
+        """
         nets = [self._load(job, load) for load in loads(job, spec, self.graph)]
         if spec.other:
             int8 = self.int8(job.models[spec.model])
-            return OtherNet(spec, nets[0], self.counterparts(job, spec.model), int8)
+            there = self.counterparts(job, spec.model)
+            return OtherNet(spec, nets[0], there, int8, {b: v.shape for b, v in (inputs or {}).items()})
         if not spec.mixed:
             return nets[0]
         masks = masks_of(job)

@@ -180,12 +180,12 @@ class Blob:
     def overflows(self, half: str | None) -> bool:
         return half == "fp16" and self.absmax >= FP16_OVERFLOW
 
-    def shaped_like(self, other: Blob) -> Blob:
-        """Return this value in the shape of `other`, if they differ by dimensions of 1 alone."""
-        own, its = ([size for size in one.shape if size != 1] for one in (self, other))
-        if self.shape == other.shape or own != its or not self.floating:
+    def in_shape(self, shape: tuple[int, ...]) -> Blob:
+        """Return this value in `shape`, if its own differs from that by dimensions of 1 alone."""
+        own, its = ([size for size in one if size != 1] for one in (self.shape, shape))
+        if self.shape == shape or own != its or not self.floating:
             return self
-        return Blob.of(np.ascontiguousarray(self.array.reshape(other.shape)))
+        return Blob.of(np.ascontiguousarray(self.array.reshape(shape)))
 
     def stored(self) -> Blob:
         """Return this value as a kernel stores it in fp16, subnormals included (IEEE 754), in fp32.

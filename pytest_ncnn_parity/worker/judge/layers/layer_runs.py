@@ -69,7 +69,7 @@ class LayerRuns:
         outputs = net.run_layer(layer, blobs, feed)
         if net.counterpart(layer) is not None:
             # a global Pooling, and one whose window is as large as its input, give the same values
-            outputs = {blob: value.shaped_like(blobs[blob]) for blob, value in outputs.items()}
+            outputs = {blob: value.in_shape(blobs[blob].shape) for blob, value in outputs.items()}
         if feed is None or net.setup != CPU_FP32:
             return outputs
         fed = {blob: blobs[blob].rounded(feed) for blob in layer.inputs}
