@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 
 from pytest_ncnn_parity.base.frozen import Frozen
+from pytest_ncnn_parity.baseline.folded import folded
 from pytest_ncnn_parity.baseline.reported import CaseKey, ReportedModel, Target
 from pytest_ncnn_parity.compare.comparisons import Golden
 from pytest_ncnn_parity.network.match import NAME, STRUCTURE, Match, MatchedBy, match
@@ -41,13 +42,32 @@ class ModelPair(Frozen):
     def layers(self) -> Match:
         return match(self.old.network, self.new.network)
 
+    @cached_property
+    def _folded(self) -> dict[int, list[int]]:
+        """By layer now, those of the saved report that are one layer now, in running order."""
+        return folded(self.old, self.new, self.layers)
+
+    @cached_property
+    def _ends(self) -> dict[int, int]:
+        """By the last of such layers, the one that has its values now."""
+        return {chain[-1]: now for now, chain in self._folded.items()}
+
+    @cached_property
+    def _inside(self) -> set[int]:
+        """Those in front of the last one, whose values are none of the network's any more."""
+        return {number for chain in self._folded.values() for number in chain[:-1]}
+
     def counterpart(self, target: Target) -> Counterpart | None:
         """What a layer or blob of the saved report is in this run; None if it has vanished."""
         if isinstance(target, str):
             return self._blob(target)
+        if target in self._ends:
+            return self._as_layer(target, self._ends[target], STRUCTURE)
         if target not in self.layers:
             return None
-        number, matched_by = self.layers[target]
+        return self._as_layer(target, *self.layers[target])
+
+    def _as_layer(self, target: int, number: int, matched_by: MatchedBy) -> Counterpart:
         name, was = self.new.network.layers[number]["name"], self.old.network.layers[target]["name"]
         return Counterpart(number, name, was, matched_by)
 
@@ -62,9 +82,10 @@ class ModelPair(Frozen):
         may_be = now.outputs if blob in then.outputs else now.origins
         if blob in then.outputs and set(then.outputs) == set(now.outputs):
             return named
-        if blob in then.origins and then.origins[blob][0] in self.layers:
-            maker, slot = then.origins[blob]
-            blobs = now.layers[self.layers[maker][0]]["outputs"]
+        maker, slot = then.origins.get(blob, (-1, 0))
+        if maker in self._ends or maker in self.layers:
+            number = self._ends[maker] if maker in self._ends else self.layers[maker][0]
+            blobs = now.layers[number]["outputs"]
             if slot < len(blobs) and blobs[slot] in may_be:
                 counter = blobs[slot]
                 return Counterpart(counter, counter, blob, NAME if counter == blob else STRUCTURE)
@@ -75,7 +96,7 @@ class ModelPair(Frozen):
         saved = {}
         for key, case in self.old.cases.items():
             counterpart = self._counterparts[key.target]
-            if counterpart is not None:
+            if counterpart is not None and key.target not in self._inside:
                 saved[key._replace(target=counterpart.now)] = (case, counterpart)
         for key, case in self.new.cases.items():
             before, counterpart = saved.get(key, (None, _itself(key.target, case)))
@@ -94,7 +115,11 @@ class ModelPair(Frozen):
     def vanished(self) -> Iterator[Target]:
         """Layers and blobs that the saved report judged and the network no longer has."""
         if self.new.network.layers:  # a run that could not read its network has no layers
-            yield from (target for target, now in self._counterparts.items() if now is None)
+            yield from (
+                target
+                for target, now in self._counterparts.items()
+                if now is None and target not in self._inside
+            )
 
     def unselected(self) -> Iterator[Counterpart]:
         """Layers that the saved report judged and the spec no longer selects."""
