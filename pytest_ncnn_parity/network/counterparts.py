@@ -237,11 +237,19 @@ class Counterparts(Frozen):
     @cached_property
     def moved(self) -> list[str]:
         """The outputs here that a layer makes there which corresponds to another one here."""
-        sources = {blob: self.blobs.get(self._own.sources[blob]) for blob in self.outputs}
+        return self._elsewhere(self.outputs)
+
+    @cached_property
+    def exchanged(self) -> list[str]:
+        """The inputs here whose readers' counterparts read another input there."""
+        return self._elsewhere(self.inputs)
+
+    def _elsewhere(self, ends: Mapping[str, str]) -> list[str]:
+        values = {blob: self.blobs.get(self._own.sources[blob]) for blob in ends}
         return [
             blob
-            for blob, source in sources.items()
-            if source is not None and source != self._other.sources[self.outputs[blob]]
+            for blob, value in values.items()
+            if value is not None and value != self._other.sources[ends[blob]]
         ]
 
     @cached_property

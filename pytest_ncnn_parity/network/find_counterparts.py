@@ -50,8 +50,7 @@ def counterparts(here: Graph, there: Graph, files: tuple[Path, Path] | None = No
     known = {blob: blobs[source] for blob, source in own.sources.items() if source in blobs}
     inputs = _inputs(here, there, known)
     outputs = _paired(here.outputs, there.outputs, known)
-    blobs |= inputs
-    for blob, counter in outputs.items():
+    for blob, counter in (*inputs.items(), *outputs.items()):
         blobs.setdefault(own.sources[blob], other.sources[counter])
     found = Counterparts(
         here, there, inputs, outputs, _one_to_one(blobs), pairs, own, other, same_weights=equal_units

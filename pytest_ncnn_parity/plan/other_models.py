@@ -159,6 +159,8 @@ def notes(plan: Plan, comparison: Comparison) -> Iterator[str]:
     for layers, where in ((other.only_here, "no counterpart there"), (other.only_there, "none here")):
         if layers:
             yield f"{comparison.name}: {where}: {listed([layer.name for layer in layers])}"
+    if other.exchanged:
+        yield f"{comparison.name}: inputs that have changed places there: {listed(other.exchanged)}"
     if other.moved:
         yield f"{comparison.name}: made by other layers there: {listed(other.moved)}"
 
