@@ -9,6 +9,7 @@ from pathlib import Path
 from pytest_ncnn_parity.base.errors import listed, quoted
 from pytest_ncnn_parity.network.cones import views_of
 from pytest_ncnn_parity.network.counterparts import Counterparts
+from pytest_ncnn_parity.network.directions import are_in_both_directions
 from pytest_ncnn_parity.network.folding import CHANGED_BY_FOLDING, applies_function
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.match import PLACE, Match, match
@@ -18,7 +19,6 @@ from pytest_ncnn_parity.network.read_in_place import read_alike
 from pytest_ncnn_parity.network.units import Units, equivalent
 from pytest_ncnn_parity.network.weight_digests import digests
 
-_BOTH = "2"  # directions
 MOST_MOVED = 16  # where more activations differ, another network was compared
 
 
@@ -31,7 +31,9 @@ def counterparts(here: Graph, there: Graph, files: tuple[Path, Path] | None = No
 
     `files`: their weights, which are looked at where names and structure leave a doubt.
     """
-    own, other = Units(here), Units(there)
+    # where one file has a layer in both directions, the other may have two that are joined
+    own = Units(here, joins=are_in_both_directions(there))
+    other = Units(there, joins=are_in_both_directions(here))
     matched, same = _matched(own, other, files)
     pairs, blobs = _merged(own, other, matched, same)
     partner, back = _both_ways(pairs)
@@ -148,7 +150,10 @@ def _equal_weights(own: Units, other: Units, files: tuple[Path, Path]) -> dict[i
             found.setdefault(digest, []).append(layer)
         by_digest.append(found)
     ours, theirs = by_digest
-    numbers = [{unit.core.number: n for n, unit in enumerate(units.units)} for units in (own, other)]
+    numbers = [
+        {unit.core.number: n for n, unit in enumerate(units.units) if not unit.joined}
+        for units in (own, other)
+    ]
     return {
         numbers[0][here[0]]: numbers[1][theirs[digest][0]]
         for digest, here in ours.items()
@@ -159,12 +164,13 @@ def _equal_weights(own: Units, other: Units, files: tuple[Path, Path]) -> dict[i
 
 def _gives_more(own: Units, other: Units, unit: int, counterpart: int) -> bool:
     """Whether one of two layers has more outputs, as where the other is a part of what it was."""
-    products = own.units[unit].product, other.units[counterpart].product
+    pair = own.units[unit], other.units[counterpart]
+    products = [one.product for one in pair]
     if None not in products:
         return products[0] != products[1]
-    ours, theirs = own.units[unit].core, other.units[counterpart].core
+    ours, theirs = (one.core for one in pair)
     if ours.type in RECURRENT:
-        return (ours.params.get("2") == _BOTH) != (theirs.params.get("2") == _BOTH)
+        return pair[0].is_in_both_directions != pair[1].is_in_both_directions
     key = "8" if ours.type == "Gemm" else "0" if ours.type in CHANGED_BY_FOLDING else ""
     return ours.params.get(key) != theirs.params.get(key)
 

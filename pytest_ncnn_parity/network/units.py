@@ -8,23 +8,20 @@ units, which both files have, and by those parameters that such tools leave unch
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import replace
 from functools import cached_property
-from itertools import takewhile
 
-from pytest_ncnn_parity.base.frozen import Frozen
+from pytest_ncnn_parity.network.directions import joined
 from pytest_ncnn_parity.network.folding import (
-    ACTIVATION_ID,
     CHANGED_BY_FOLDING,
     WITH_OFFSETS,
     is_activation,
-    lasting,
 )
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.matchable import Output, Reader, commutes, consumers_of
 from pytest_ncnn_parity.network.operator_kinds import Binary, copies, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimals
-from pytest_ncnn_parity.network.products import PRODUCT, Sizes, product_of
+from pytest_ncnn_parity.network.products import product_of
+from pytest_ncnn_parity.network.unit import Unit, is_scalar
 
 _RENAMING = frozenset("Split Noop Dropout DeepCopy".split())
 _FACTORS = frozenset("BatchNorm Scale Dropout".split())  # a Dropout that scales
@@ -45,86 +42,15 @@ def sources(graph: Graph) -> dict[str, str]:
     return known
 
 
-def _is_scalar(layer: Layer) -> bool:
-    """Whether `layer` computes with a number of its line."""
-    return layer.type == "BinaryOp" and len(layer.inputs) == 1
+class Units:
+    """The units of `graph` in running order, numbered from 0, as a `Matchable`.
 
-
-class Unit(Frozen):
-    """A layer, followed by those that may be folded into it, in running order.
-
-    `product`: the sizes of the first one, if it is a product with weights.
+    `joins`: whether two recurrent layers of one direction each are one unit with what joins them.
     """
 
-    layers: tuple[Layer, ...]
-    product: Sizes | None = None
-
-    @property
-    def core(self) -> Layer:
-        return self.layers[0]
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        return self.layers[-1].outputs
-
-    @property
-    def types(self) -> list[str]:
-        return [layer.type for layer in self.layers]
-
-    @property
-    def computed(self) -> tuple[list[str], bool]:
-        """The operators without those that change weights alone, and whether it is an activation too."""
-        others = [layer.type for layer in self.layers[1:] if layer.type == "BinaryOp"]
-        return [self.core.type if self.product is None else PRODUCT, *others], self.activates
-
-    @property
-    def without_factor(self) -> Unit:
-        """The unit without the factor at its end, if there is one."""
-        last = _is_scalar(self.layers[-1]) and len(self.layers) > 1
-        return replace(self, layers=self.layers[:-1]) if last else self
-
-    @property
-    def takes_scalars(self) -> bool:
-        """Whether a number of a line may be folded into the weights: no tool does that to a product."""
-        return self.core.type in CHANGED_BY_FOLDING and self.core.type != "InnerProduct"
-
-    @property
-    def up_to_scalar(self) -> Unit:
-        """The unit up to the first number that may be folded into it."""
-        return replace(self, layers=tuple(takewhile(lambda one: not _is_scalar(one), self.layers)))
-
-    @property
-    def _inside(self) -> bool:
-        """Whether the activation is one of the first layer's parameters."""
-        return self.core.type in CHANGED_BY_FOLDING and self.core.params.get(ACTIVATION_ID, "0") != "0"
-
-    @property
-    def activates(self) -> bool:
-        return self._inside or (len(self.layers) > 1 and is_activation(self.layers[-1]))
-
-    @property
-    def linear(self) -> Layer | None:
-        """The last layer before an activation, which may be in another unit; None if it is inside."""
-        if self._inside:
-            return None
-        return self.layers[-2] if self.activates else self.layers[-1]
-
-    @property
-    def before_scalars(self) -> Layer | None:
-        """Like `linear`, without what is added or multiplied there, which may begin an activation."""
-        if self.linear is None:
-            return None
-        layers = list(self.layers[: self.layers.index(self.linear) + 1])
-        while len(layers) > 1 and _is_scalar(layers[-1]):
-            layers.pop()
-        return layers[-1]
-
-
-class Units:
-    """The units of `graph` in running order, numbered from 0, as a `Matchable`."""
-
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, joins: bool = False) -> None:
         self.graph = graph
+        self._joins = joins
         self.sources = sources(graph)
         self._readers: dict[str, list[Layer]] = {blob: [] for blob in self.sources}
         for layer in graph.layers:
@@ -147,9 +73,10 @@ class Units:
         for layer in self.graph.layers:
             if layer.number in taken or is_copy(layer):
                 continue
-            folded = tuple(self._chain(layer))
+            both = joined(layer, self.graph, self.sources, self._readers) if self._joins else ()
+            folded = both or tuple(self._chain(layer))
             taken.update(one.number for one in folded)
-            yield Unit(folded, self._products[layer.number])
+            yield Unit(folded, self._products[layer.number], bool(both))
 
     def _constants_of(self, unit: Unit) -> Iterator[Layer]:
         """Yield the MemoryData that `unit` alone reads as weights, wherever they stand."""
@@ -181,7 +108,7 @@ class Units:
         (reader,) = readers
         if core.type == "BatchNorm":
             return reader if reader.type == "Scale" and len(reader.inputs) == 1 else None
-        if _is_scalar(reader) and not Unit((core,)).takes_scalars:
+        if is_scalar(reader) and not Unit((core,)).takes_scalars:
             return None
         if core.type in WITH_OFFSETS and self._products[core.number] is None:
             return reader if self._is_factor(reader) else None
@@ -219,10 +146,7 @@ class Units:
 
     @cached_property
     def operators(self) -> list[Hashable]:
-        return [
-            (unit.core.type, lasting(unit.core)) if unit.product is None else (PRODUCT, unit.product)
-            for unit in self.units
-        ]
+        return [unit.operator for unit in self.units]
 
     @cached_property
     def _makers(self) -> Mapping[str, Output]:
@@ -248,7 +172,7 @@ class Units:
 
     def _read(self, unit: Unit) -> Iterator[str]:
         own = {blob for layer in unit.layers for blob in layer.outputs}
-        for layer in unit.layers:
+        for layer in unit.layers[:1] if unit.joined else unit.layers:
             yield from (self.sources[b] for b in layer.inputs if self.sources[b] not in own)
 
     @cached_property
