@@ -171,7 +171,7 @@ class Rewritten:
         self,
         case: CaseSpec,
         begins: Iterable[Layer],
-        layers: Iterable[Layer],
+        layers: Sequence[Layer],
         readers: Sequence[Layer],
         errors: Errors,
     ) -> bool:
@@ -188,7 +188,8 @@ class Rewritten:
         otherwise = bool(makers) and all(one.number in restructured for one in makers)
         otherwise = otherwise and not any(self._is_hidden(case, one) for one in layers)
         taken_back = bool(readers) and all(one.number in self._red[case.comparison] for one in readers)
-        return (otherwise or taken_back) and all(_nothing_is_left(one, errors) for one in readers)
+        is_right = partial(_nothing_is_left, part=layers, errors=errors)
+        return (otherwise or taken_back) and all(map(is_right, readers))
 
     def _is_in_int8(self, case: CaseSpec) -> bool:
         assert case.candidate is not None
@@ -280,18 +281,20 @@ def _differs(layer: Layer, errors: Errors) -> bool:
     return layer.type != "Input" and any(error is None or not error.agrees for error in known)
 
 
-def _nothing_is_left(reader: Layer, errors: Errors) -> bool:
+def _nothing_is_left(reader: Layer, part: Iterable[Layer], errors: Errors) -> bool:
     """Whether the values of `reader`, which agree, do so in spite of errors of what it reads.
 
-    Those of another shape, and those that the other model does not have, cannot be measured.
+    Those of another shape, or that the other model has not, cannot be measured: without any other, the
+    errors of the `part` in front of it count.
     """
-    read, given = (
-        [error for error in map(errors.get, blobs) if error is not None]
-        for blobs in (reader.inputs, reader.outputs)
-    )
+    read = _measured(reader.inputs, errors) or _measured((b for x in part for b in x.outputs), errors)
     wrong = [error for error in read if not error.agrees]
     return not wrong or all(
         after.scaled <= LEFT * max(before.scaled for before in wrong)
         and after.max_abs <= LEFT * max(before.max_abs for before in wrong)
-        for after in given
+        for after in _measured(reader.outputs, errors)
     )
+
+
+def _measured(blobs: Iterable[str], errors: Errors) -> list[Metrics]:
+    return [error for error in map(errors.get, blobs) if error is not None]
