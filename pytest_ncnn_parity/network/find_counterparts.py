@@ -69,6 +69,7 @@ def _matched(own: Units, other: Units, files: tuple[Path, Path] | None) -> tuple
         return same
 
     pairs = match(own, other, equal)
+    pairs = {unit: one for unit, one in pairs.items() if not _in_other_layouts(own, other, unit, one[0])}
     if not any(own.units[unit].core.type != "Input" and by != PLACE for unit, (_, by) in pairs.items()):
         raise Unlike(
             f"no layer of {other.graph.file} matches one of this model, neither by name nor by structure"
@@ -165,14 +166,27 @@ def _equal_weights(own: Units, other: Units, files: tuple[Path, Path]) -> dict[i
 def _gives_more(own: Units, other: Units, unit: int, counterpart: int) -> bool:
     """Whether one of two layers has more outputs, as where the other is a part of what it was."""
     pair = own.units[unit], other.units[counterpart]
-    products = [one.product for one in pair]
-    if None not in products:
-        return products[0] != products[1]
+    outputs = [None if one.product is None else one.product[0] for one in pair]
+    if None not in outputs:
+        return outputs[0] != outputs[1]
     ours, theirs = (one.core for one in pair)
     if ours.type in RECURRENT:
         return pair[0].is_in_both_directions != pair[1].is_in_both_directions
     key = "8" if ours.type == "Gemm" else "0" if ours.type in CHANGED_BY_FOLDING else ""
     return ours.params.get(key) != theirs.params.get(key)
+
+
+def _in_other_layouts(own: Units, other: Units, unit: int, counterpart: int) -> bool:
+    """Whether one is a Convolution of a map, and the other a product of its places as rows."""
+    sides = ((own, unit), (other, counterpart))
+    cores = {units.types[number] for units, number in sides}
+    if len(cores) < 2 or "Convolution" not in cores:
+        return False
+    permuted = {
+        any(units.types[_makers(units)[maker]] == "Permute" for maker, _ in units.producers[number])
+        for units, number in sides
+    }
+    return len(permuted) == 2
 
 
 def _makers(units: Units) -> list[int]:

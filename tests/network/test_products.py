@@ -68,3 +68,23 @@ def test_a_number_behind_a_product_is_not_folded_into_it(own: str, other: str) -
     judged = named(counterparts(*graphs))
     name = WRITTEN[own][0].split()[1]
     assert judged[name][:2] == ([WRITTEN[other][0].split()[1]], [name])
+
+
+def test_two_products_in_a_row_may_be_one() -> None:
+    """The last has other inputs than the one that computes what both do."""
+    last = "ReLU relu 1 1 b out0"
+    first = "InnerProduct first 1 1 in0 a 0=16 1=1 2=512"
+    here = network(INPUT, first, "InnerProduct fc 1 1 a b 0=8 1=1 2=128", last)
+    there = network(INPUT, PRODUCT.format("in0", "b"), last)
+    assert named(counterparts(here, there))["fc"][:2] == (["fc"], ["first", "fc"])
+
+
+def test_a_convolution_of_a_map_is_not_one_with_the_product_of_its_places() -> None:
+    """The values of that are transposed; they are the same again behind a Permute."""
+    first = "TanH first 1 1 in0 x"
+    here = network(INPUT, first, WRITTEN["Convolution"][0].format("x", "a"), "ReLU relu 1 1 a out0")
+    rows = "Reshape v 1 1 x v 0=64 1=32", "Permute t 1 1 v t 0=1"
+    back = "Permute t2 1 1 g t2 0=1", "Reshape v2 1 1 t2 a 0=8 1=8 2=8"
+    gemm = WRITTEN["Gemm"][0].format("t", "g")
+    there = network(INPUT, first, *rows, gemm, *back, "ReLU relu 1 1 a out0")
+    assert "conv" not in named(counterparts(here, there))
