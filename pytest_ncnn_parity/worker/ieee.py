@@ -40,7 +40,7 @@ def corrected(layer: Layer, values: Made, outputs: Made, run: Callable[[Layer, M
 
     `run` runs the layer on other values.
     """
-    if not all(value.floating for value in (*values.values(), *outputs.values())):
+    if any(value.batch or not value.floating for value in (*values.values(), *outputs.values())):
         return outputs
     if layer.type == "Softmax":
         return _softmax(layer, values, outputs)

@@ -38,6 +38,8 @@ def isolate(job: Isolate, graph: Graph, inputs: Made, nets: JobNets) -> Isolated
             value = nets.in_floats(layer, read)
             if value is None:
                 return Isolated(problem=f"{blob} is int8, with which a layer alone cannot be fed")
+            if value.batch:
+                return Isolated(problem=f"{blob} is a batch, with which a layer alone is not fed")
             np.save(folder / named[blob], np.ascontiguousarray(value.rounded(feed).array))
     except StepFailed as failed:
         return Isolated(problem=f"{failed.step} failed, too: {failed.death.detail}")

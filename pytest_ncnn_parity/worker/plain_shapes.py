@@ -17,11 +17,11 @@ def gives_another_shape(
 
     `run_plainly` runs the layer on `values` without packing, winograd and sgemm.
     """
-    right = outcome(layer, [values[blob].shape for blob in layer.inputs])
-    if not right or right == tuple(outputs[blob].shape for blob in layer.outputs):
+    right = outcome(layer, [values[blob].picture_shape for blob in layer.inputs])
+    if not right or right == tuple(outputs[blob].picture_shape for blob in layer.outputs):
         return False
     try:
         plain = run_plainly()
     except (StepFailed, Unavailable):
         return False
-    return right == tuple(plain[blob].shape for blob in layer.outputs)
+    return right == tuple(plain[blob].picture_shape for blob in layer.outputs)

@@ -176,6 +176,9 @@ class FarNet:
         Raises StepFailed.
         """
         machine = self._machine
+        batch = next((one.blob for one in inputs if one.value.batch), None)
+        if batch is not None:
+            raise failed(step, "refused", f"{batch} is a batch, which a worker is not fed with")
         fed = {one.value.digest.hex(): one.value for one in inputs}
         fresh = {digest: value for digest, value in fed.items() if digest not in machine.values}
         parts = [_bytes(value) for value in fresh.values()]

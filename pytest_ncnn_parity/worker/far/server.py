@@ -192,6 +192,8 @@ class Server:
                 if rc != 0:
                     break
                 continue
+            if getattr(mat, "n", 1) > 1:
+                raise Refused("an output is a batch, of which a worker returns no more than the first")
             code = "f"
             if maybe_int8:
                 _, packed = extractor.extract(index, AS_IT_IS)

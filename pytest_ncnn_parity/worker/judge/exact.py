@@ -19,6 +19,8 @@ SHARE = 0.1
 
 def in_float64(layer: Layer, values: Made, nets: JobNets) -> Made | None:
     """What a norm gives in float64; None for other layers and where that is not known."""
+    if any(values[blob].batch for blob in layer.inputs):
+        return None
     true = exact(layer, values, nets.weights.raw)
     return None if true is None else {layer.outputs[0]: Blob.of(np.ascontiguousarray(true, np.float32))}
 

@@ -12,6 +12,7 @@ from pytest_ncnn_parity.compare.int8 import with_steps_forgiven
 from pytest_ncnn_parity.compare.judging import judge
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.metrics import Scale
+from pytest_ncnn_parity.compare.nature import Nature
 from pytest_ncnn_parity.compare.scales import scale_of
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.steps import Step
@@ -43,6 +44,7 @@ class Natures:
         self._all_boxes = all_boxes
         self._unsuppressed: dict[str, Array | None] = {}
         self._run = run
+        self._batches: set[str] = set()  # blobs that are batches
         self._scales = natural_scales(graph, largest)
         self._parts = Parts(graph, outputs, self._scales)
         self._gates = Gates(graph, graph.outputs if outputs is None else outputs, run, self._scales)
@@ -54,8 +56,12 @@ class Natures:
 
     def follow(self, layer: Layer, blobs: Made) -> None:
         """Take note of what `layer` computed; its inputs and outputs are in `blobs`."""
-        self._gates.follow(layer, blobs)
         names = (*layer.inputs, *layer.outputs)
+        batches = [blob for blob in names if blob in blobs and blobs[blob].batch]
+        if batches:
+            self._batches.update(batches)
+            return
+        self._gates.follow(layer, blobs)
         if layer.number not in self._parts.layers or any(blob not in blobs for blob in names):
             return
 
@@ -84,6 +90,8 @@ class Natures:
         measured = []
         for blob, reference in expected.items():
             output = outputs[blob]
+            if reference.batch:
+                self._batches.add(blob)
             metrics = self.compare(blob, output.array, reference.array, tolerance, whole)
             if reference.int8 and output.int8:
                 metrics = with_steps_forgiven(metrics, output.array, reference.array, tolerance)
@@ -104,12 +112,19 @@ class Natures:
         if candidate.shape != reference.shape:
             detail = f"shape {candidate.shape}, the reference's is {reference.shape}"
             raise failed(Step("compare", name=blob), "shape", detail)
-        nature = self._parts.nature(blob, reference.ndim)
+        nature = self._nature(blob, reference)
         metrics = judge(candidate, reference, tolerance, nature, whole)
         gate = None if metrics.agrees else self._gate(blob, reference, whole)
         if gate is None:
             return metrics
         return judge(candidate, reference, tolerance, replace(nature, gate=gate), whole)
+
+    def _nature(self, blob: str, reference: Array) -> Nature:
+        """What is known of a value; of a batch, no more than what holds for each of its elements."""
+        if blob not in self._batches:
+            return self._parts.nature(blob, reference.ndim)
+        scale = self._scales.get(blob)
+        return Nature() if scale is None else Nature(scale.unit)
 
     def _found(self, blob: str) -> Array | None:
         """All boxes that the detector of `blob` finds in the reference.
@@ -139,7 +154,7 @@ class Natures:
 
     def scale(self, blob: str, reference: Array, tolerance: Tolerance, whole: bool) -> Scale:
         """The scale by which errors of a value are measured; `whole` as in `worst`."""
-        nature = self._parts.nature(blob, reference.ndim)
+        nature = self._nature(blob, reference)
         nature = replace(nature, gate=self._gate(blob, reference, whole))
         return scale_of(reference, nature, tolerance.scaled, whole)
 

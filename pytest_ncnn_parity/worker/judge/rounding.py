@@ -44,7 +44,7 @@ class LayerRounding:
             return NO_EXCUSE
         try:
             moves = Moves(self._run(layer, inputs)[name].array)
-            looks_up = layer.type == "Interp" and case.half is None
+            looks_up = layer.type == "Interp" and case.half is None and not output.batch
             places = self._moved_places(layer, inputs, name) if looks_up else ()
             for draw in range(DRAWS):
                 values = {blob: _moved(blob, value, case.half, draw) for blob, value in inputs.items()}
@@ -104,7 +104,9 @@ class OutputRounding:
         if moves is None or in_fp32 is None:
             return None
         found = residues(output.array, reference, moves, in_fp32, self._largest(name))
-        return Blob.of(np.where(found, reference, output.array)) if found.any() else None
+        if not found.any():
+            return None
+        return output.with_elements(np.where(found, reference, output.array))
 
     def _is_comparable(self, case: CaseSpec, name: str, output: Blob, reference: Array) -> bool:
         """Whether rounding may excuse anything: no list of detections, nor beyond what a user allows."""
@@ -170,7 +172,9 @@ def _as_read(layer: Layer, blobs: Made, half: str | None, draw: int) -> Made:
 
 def _moved(name: str, value: Blob, half: str | None, draw: int, units: float = 1.0) -> Blob:
     """`value` with its elements moved; integers and int8 are exact, so they stay as they are."""
-    return Blob.of(moved(value.array, half, draw, name, units)) if value.floating else value
+    if not value.floating:
+        return value
+    return value.with_elements(moved(value.array, half, draw, name, units))
 
 
 def _units(layer: Layer, half: str | None, blobs: Made, outputs: Made) -> float:

@@ -34,7 +34,7 @@ class ShapeFaults:
         if layer.type != "Input" and self._graph.hints:
             blobs = self._chain.blobs
             known = [blob for blob in (*layer.inputs, *layer.outputs) if blob in blobs]
-            shapes = {blob: blobs[blob].shape for blob in known}
+            shapes = {blob: blobs[blob].picture_shape for blob in known}
             contradiction = contradicted(layer, self._graph.hints, shapes)
             if contradiction:
                 self._contradicted[layer.number] = contradiction

@@ -204,7 +204,7 @@ class LoadedNet:
         """
         if self.native.decides_itself(layer.type):
             return
-        reason = unfit(layer, [inputs[blob].shape for blob in layer.inputs])
+        reason = unfit(layer, [inputs[blob].picture_shape for blob in layer.inputs])
         if reason:
             raise failed(step, "misfit", reason)
         int8 = next((blob for blob in layer.inputs if inputs[blob].int8), None)
@@ -222,8 +222,8 @@ class LoadedNet:
             return
         if not read.keys() >= set(layer.inputs):  # what is made again of floats has other inputs
             return
-        shapes = [read[blob].shape for blob in layer.inputs]
-        reason = misshaped(layer, shapes, [made[blob].shape for blob in layer.outputs])
+        shapes = [read[blob].picture_shape for blob in layer.inputs]
+        reason = misshaped(layer, shapes, [made[blob].picture_shape for blob in layer.outputs])
         if reason:
             raise failed(step, "misfit", reason)
 

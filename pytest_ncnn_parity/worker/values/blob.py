@@ -49,11 +49,17 @@ class Blob:
     """One value in host memory; what is derived from it is computed once, on first use.
 
     Its elements are fp32, int32 where integers are read, or int8 where a network holds them in int8.
+    Inside a network it may be a batch, as of windows of a map: an array of one more axis, the first.
     """
 
     def __init__(self, mat: Any, array: Array | None = None) -> None:
         self._mat = mat
-        self._array: Array = np.asarray(mat) if array is None else array
+        self.batch = getattr(mat, "n", 1) > 1  # older versions of ncnn have no batches
+        self._array: Array
+        if array is not None:
+            self._array = array
+        else:
+            self._array = mat.numpy(batch_index=0) if self.batch else np.asarray(mat)
         self._rounded: dict[str, Blob] = {}
         self._stats: Stats | None = None
         self._digest: bytes | None = None
@@ -64,6 +70,10 @@ class Blob:
         # is still referenced here
         return Blob(ncnn.Mat(array).clone(), array)
 
+    def with_elements(self, array: Array) -> Blob:
+        """Return `array`, whose shape is that of this value, as a batch if this value is one."""
+        return Blob(ncnn.Mat(array, batch_index=0), array) if self.batch else Blob.of(array)
+
     @staticmethod
     def of_int8(packed: Any) -> Blob:
         """Return the value of an int8 Mat, however it is packed."""
@@ -72,7 +82,7 @@ class Blob:
     @staticmethod
     def of_integers(mat: Any) -> Blob:
         """Return the value of a Mat of 32-bit integers, whose bits ncnn hands out as floats."""
-        return Blob(mat, np.ascontiguousarray(mat).view(np.int32))
+        return Blob(mat, np.ascontiguousarray(Blob(mat).array).view(np.int32))
 
     @staticmethod
     def of_nothing() -> Blob:
@@ -90,6 +100,11 @@ class Blob:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.array.shape
+
+    @property
+    def picture_shape(self) -> tuple[int, ...]:
+        """The shape of what a layer computes with, which runs on each picture of a batch by itself."""
+        return self.shape[1:] if self.batch else self.shape
 
     @property
     def size(self) -> int:
@@ -128,7 +143,7 @@ class Blob:
 
     def dequantized(self, scale: float) -> Blob:
         """Return the fp32 values that `scale` quantizes to exactly these int8 values."""
-        return Blob.of(np.ascontiguousarray(self.array / np.float32(scale), np.float32))
+        return self.with_elements(np.ascontiguousarray(self.array / np.float32(scale), np.float32))
 
     def measured(self) -> Stats:
         """Return the statistics of this value, as the properties below give them one by one."""
@@ -183,7 +198,7 @@ class Blob:
     def in_shape(self, shape: tuple[int, ...]) -> Blob:
         """Return this value in `shape`, if its own differs from that by dimensions of 1 alone."""
         own, its = ([size for size in one if size != 1] for one in (self.shape, shape))
-        if self.shape == shape or own != its or not self.floating:
+        if self.shape == shape or own != its or not self.floating or self.batch:
             return self
         return Blob.of(np.ascontiguousarray(self.array.reshape(shape)))
 
@@ -195,7 +210,7 @@ class Blob:
         if not self.size:
             return self
         with np.errstate(over="ignore"):
-            return Blob.of(np.ascontiguousarray(self.array.astype(np.float16), np.float32))
+            return self.with_elements(np.ascontiguousarray(self.array.astype(np.float16), np.float32))
 
     def with_tiny_stored(self) -> Blob:
         """Return this value with what is subnormal in fp16 as a kernel stores it: 0, or with few digits.
@@ -209,7 +224,7 @@ class Blob:
         # to the nearest subnormal of fp16, of two to the even one. numpy's cast gives the same, but it
         # takes some 70 ns for each of them
         values[small] = np.rint(values[small] / FP16_TINIEST) * FP16_TINIEST
-        return Blob.of(values)
+        return self.with_elements(values)
 
     def stored_as_floats(self, half: str) -> Blob:
         """Return these integers with their bits rounded to `half` as if they were floats."""

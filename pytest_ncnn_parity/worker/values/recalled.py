@@ -41,12 +41,13 @@ class Facts(NamedTuple):
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
+    batch: bool
     stats: Stats
     digest: bytes
 
     @staticmethod
     def of(value: Blob) -> Facts:
-        return Facts(value.shape, value.dtype, value.measured(), value.digest)
+        return Facts(value.shape, value.dtype, value.batch, value.measured(), value.digest)
 
 
 class Recalled(Blob):
@@ -55,6 +56,7 @@ class Recalled(Blob):
     def __init__(self, facts: Facts, fetch: Callable[[], Blob]) -> None:
         self._facts = facts
         self._fetch = fetch
+        self.batch = facts.batch
         self._stats = facts.stats
         self._digest = facts.digest
         self._rounded = {}

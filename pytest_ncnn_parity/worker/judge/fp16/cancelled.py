@@ -52,7 +52,7 @@ class Cancelled:
             return None
         terms = {blob: self._reference.blobs[blob] for blob in layer.inputs}
         if len(terms) != 2 or any(
-            one.shape != value.shape or not one.floating for one in terms.values()
+            one.shape != value.shape or one.batch or not one.floating for one in terms.values()
         ):
             return None
         return np.hypot(*(self._moves_of(blob, one) for blob, one in terms.items()))

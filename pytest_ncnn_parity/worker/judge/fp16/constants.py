@@ -81,6 +81,8 @@ class Constants:
         output = blobs[layer.outputs[0]]
         if not all(one.floating for one in inputs) or not (output.floating or output.int8):
             return None
+        if any(one.batch for one in (*inputs, output)):
+            return None
         ran = LayerRun([one.array for one in inputs], output.array, arithmetic, self._nets)
         seen = computed(layer, ran)
         return None if seen is None else LostConstants(seen.constant, made=seen.made)

@@ -47,7 +47,7 @@ def with_own_nan(layer: Layer, outputs: Made, blobs: Made) -> Made:
 def _with_inf(value: Blob, limit: float) -> Blob:
     """`value` with inf in place of what reaches `limit`, as on an input that is a little larger."""
     far = np.abs(value.array) >= limit
-    return Blob.of(np.where(far, np.copysign(np.float32(np.inf), value.array), value.array))
+    return value.with_elements(np.where(far, np.copysign(np.float32(np.inf), value.array), value.array))
 
 
 class Spoilt(NamedTuple):

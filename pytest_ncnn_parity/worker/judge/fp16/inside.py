@@ -46,7 +46,7 @@ class Insides:
         if has_no_fp16_kernel(layer.mask):
             return None
         read = [blobs[blob] for blob in layer.inputs]
-        if any(not one.floating or not one.size for one in read):
+        if any(one.batch or not one.floating or not one.size for one in read):
             return None
         values = [one.array for one in read]
         if not np.isfinite(values[0]).all():
@@ -65,6 +65,8 @@ class Insides:
     def with_sums_of_inf(self, layer: Layer, blobs: Made) -> Made | None:
         """The output of `layer` where sums inside it are inf in fp16; None if it is not known."""
         (output,) = layer.outputs
+        if blobs[layer.inputs[0]].batch:
+            return None
         values = with_sums_of_inf(layer, blobs[layer.inputs[0]].array, blobs[output].array)
         return None if values is None else {output: Blob.of(values)}
 

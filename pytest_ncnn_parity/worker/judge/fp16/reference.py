@@ -47,7 +47,7 @@ class Reference(Frozen):
         """What `layer` computes from `values`, by IEEE 754 where ncnn's kernels do not."""
         outputs = corrected(layer, values, self.run_by_ncnn(layer, values), self.run_by_ncnn)
         lost = self.hidden_nan(layer, values)
-        if lost is None:
+        if lost is None or any(value.batch for value in outputs.values()):
             return outputs
         return {b: Blob.of(np.where(lost, np.float32(np.nan), v.array)) for b, v in outputs.items()}
 

@@ -92,7 +92,9 @@ class Zeroed:
     def _found(self, name: str, value: Blob) -> Iterator[_Zeros]:
         layer = self._reference.graph.producer[name]
         read = [self._reference.blobs[blob] for blob in layer.inputs if blob in self._reference.blobs]
-        if not read or len(read) < len(layer.inputs) or not all(one.floating for one in (value, *read)):
+        if not read or len(read) < len(layer.inputs):
+            return
+        if any(one.batch or not one.floating for one in (value, *read)):
             return
         cancels = _subtracts(layer)
         kinds = self._cancelled(layer, read, value) if cancels else _by_kernel(layer, read[0], value)

@@ -110,7 +110,7 @@ class QuantizedLayers:
         measured = []
         for blob, value in expected.items():
             scale = self._taken_by(case, there, there.outputs[blob])
-            right = value if scale is None else Blob.of(_clipped(value, scale))
+            right = value if scale is None else value.with_elements(_clipped(value, scale))
             metrics, _ = self._natures.worst(
                 {blob: outputs[blob]}, {blob: right}, case.tolerance, whole=False
             )
@@ -211,7 +211,8 @@ class QuantizedLayers:
         """What the layer loses in floats if only its input is rounded by `scale`."""
         inner = {made for one in there.replaced for made in one.outputs}
         read = {b for one in there.replaced for b in one.inputs} - inner
-        rounded = Blob.of(rounded_to_int8(self._blobs[blob].array, scale))
+        value = self._blobs[blob]
+        rounded = value.with_elements(rounded_to_int8(value.array, scale))
         same = self._sources[blob]
         values = {b: rounded if self._sources[b] == same else self._blobs[b] for b in read}
         for one in there.replaced:

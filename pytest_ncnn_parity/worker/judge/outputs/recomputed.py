@@ -119,10 +119,11 @@ def _by_tanh(layer: Layer, blobs: Made) -> Made | None:
     """GELU by the tanh formula."""
     if not _is_exact_gelu(layer) or not blobs[layer.inputs[0]].floating:
         return None
-    x = blobs[layer.inputs[0]].array.astype(np.float64)
+    read = blobs[layer.inputs[0]]
+    x = read.array.astype(np.float64)
     with np.errstate(invalid="ignore"):  # of inf
         made: Array = 0.5 * x * (1.0 + np.tanh(0.79788452 * (x + 0.044715 * x**3)))
-    return {layer.outputs[0]: Blob.of(np.ascontiguousarray(made, np.float32))}
+    return {layer.outputs[0]: read.with_elements(np.ascontiguousarray(made, np.float32))}
 
 
 def _is_exact_gelu(layer: Layer) -> bool:
