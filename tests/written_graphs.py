@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.counterparts import Counterparts
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.param import MAGIC
+from pytest_ncnn_parity.network.versions.counterparts import Counterparts
 
 
 def text(*lines: str) -> str:

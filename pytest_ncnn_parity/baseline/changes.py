@@ -11,7 +11,7 @@ from pytest_ncnn_parity.baseline.case_changes import CaseChange, case_changes
 from pytest_ncnn_parity.baseline.context import context
 from pytest_ncnn_parity.baseline.pairing import CasePair, Counterpart, ModelPair, model_pairs
 from pytest_ncnn_parity.baseline.reported import CaseKey, ReportedModel, Target
-from pytest_ncnn_parity.network.match import NAME
+from pytest_ncnn_parity.network.versions.match import NAME
 from pytest_ncnn_parity.report.document import Report
 from pytest_ncnn_parity.report.document.regression import (
     AddedLayer,

@@ -10,9 +10,9 @@ import math
 from collections.abc import Iterator, Mapping
 
 from pytest_ncnn_parity.baseline.reported import ReportedModel, ReportedNetwork
-from pytest_ncnn_parity.network.folding import ACTIVATION_ID, CHANGED_BY_FOLDING
-from pytest_ncnn_parity.network.match import Match
 from pytest_ncnn_parity.network.param_line import words
+from pytest_ncnn_parity.network.versions.folding import ACTIVATION_ID, CHANGED_BY_FOLDING
+from pytest_ncnn_parity.network.versions.match import Match
 
 _FACTORS = frozenset("BatchNorm Scale Dropout".split())
 _ACTIVATIONS = frozenset("ReLU PReLU Clip Sigmoid Mish HardSwish".split())

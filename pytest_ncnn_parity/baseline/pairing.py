@@ -9,7 +9,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.baseline.folded import folded
 from pytest_ncnn_parity.baseline.reported import CaseKey, ReportedModel, Target
 from pytest_ncnn_parity.compare.comparisons import Golden
-from pytest_ncnn_parity.network.match import NAME, STRUCTURE, Match, MatchedBy, match
+from pytest_ncnn_parity.network.versions.match import NAME, STRUCTURE, Match, MatchedBy, match
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import ModelRecord
 

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.network.matchable import Output, Reader, commutes, consumers_of
 from pytest_ncnn_parity.network.param_line import SHAPE_HINT_ID, words
+from pytest_ncnn_parity.network.versions.matchable import Output, Reader, commutes, consumers_of
 from pytest_ncnn_parity.report.document.case import CaseRecord
 from pytest_ncnn_parity.report.document.model import LayerRecord, ModelRecord
 

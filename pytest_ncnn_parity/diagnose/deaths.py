@@ -12,8 +12,8 @@ from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
 from pytest_ncnn_parity.engine.steps import Death
 from pytest_ncnn_parity.network.integers import BEYOND_TABLE
 from pytest_ncnn_parity.network.masks import NO_VULKAN
-from pytest_ncnn_parity.network.shape_rules import hints
-from pytest_ncnn_parity.network.shape_rules import table as shape_rules
+from pytest_ncnn_parity.network.shapes.rules import hints
+from pytest_ncnn_parity.network.shapes.rules import table as shape_rules
 
 # a line about a device, which ncnn prints when Vulkan starts (src/gpu.cpp)
 _OF_DEVICE = re.compile(r"\[\d+ .+\]  \S+=")

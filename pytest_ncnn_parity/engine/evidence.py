@@ -10,7 +10,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.number_formats import FP16_MAX, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.int8_evidence import OtherScale, Quantization, WeightSteps
 from pytest_ncnn_parity.engine.steps import Death
-from pytest_ncnn_parity.network.kept_by_quantizing import Difference
+from pytest_ncnn_parity.network.versions.kept_by_quantizing import Difference
 
 # Why a kernel of the reference is not trusted: its bits depend on fresh memory (""), an element on how
 # many others are computed with it ("uneven"), it gives nan where its function has a value ("nan"), or

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pytest_ncnn_parity.engine.inputs import ConstantInput, ImageInput, Input, NormalInput, RangeInput
 from pytest_ncnn_parity.network.graph import Graph
-from pytest_ncnn_parity.network.shape_flow import flow
+from pytest_ncnn_parity.network.shapes.flow import flow
 
 MIB = 1 << 20
 PROCESS = 150 * MIB  # what a worker holds besides a network's values: Python, ncnn, the driver

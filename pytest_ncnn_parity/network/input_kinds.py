@@ -8,7 +8,7 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.operator_kinds import VIEWS
 from pytest_ncnn_parity.network.parameters import NotANumber, number, numbers
-from pytest_ncnn_parity.network.shape_rules.outcomes import UNCHANGED
+from pytest_ncnn_parity.network.shapes.rules.outcomes import UNCHANGED
 
 
 class Kind(Frozen):

@@ -8,9 +8,9 @@ from __future__ import annotations
 import struct
 from mmap import mmap
 
-from pytest_ncnn_parity.network.folding import CHANGED_BY_FOLDING
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import NotANumber, number
+from pytest_ncnn_parity.network.versions.folding import CHANGED_BY_FOLDING
 
 FP32 = 0
 FP32_IN_OLD_FILES = 0x0002C056

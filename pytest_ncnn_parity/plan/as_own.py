@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from pytest_ncnn_parity.compare.comparisons import Comparison, Pair
-from pytest_ncnn_parity.network.counterparts import Counterparts
+from pytest_ncnn_parity.network.versions.counterparts import Counterparts
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec.keys import Known, ModelFiles, Selection
 from pytest_ncnn_parity.spec.sources import ConstantSource, RandomSource, Sample, Source

@@ -10,9 +10,9 @@ from pathlib import Path
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import GOLDEN, Comparison, Golden, OtherFiles
 from pytest_ncnn_parity.compare.tolerance import Tolerance
-from pytest_ncnn_parity.network.counterparts import Counterparts
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.shape_search import Overruled, overruled
+from pytest_ncnn_parity.network.shapes.search import Overruled, overruled
+from pytest_ncnn_parity.network.versions.counterparts import Counterparts
 from pytest_ncnn_parity.plan.names import matches, matches_blob, node_names
 from pytest_ncnn_parity.plan.tolerances import Tolerances
 from pytest_ncnn_parity.spec.sources import ConstantSource, RandomSource

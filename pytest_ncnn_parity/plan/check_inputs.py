@@ -9,7 +9,7 @@ from pytest_ncnn_parity.base import read_files
 from pytest_ncnn_parity.base.errors import cut, guess, quoted
 from pytest_ncnn_parity.network import integers
 from pytest_ncnn_parity.network.graph import Graph
-from pytest_ncnn_parity.network.input_shapes import misfit
+from pytest_ncnn_parity.network.shapes.fed import misfit
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.plan.check_words import no_integers
 from pytest_ncnn_parity.spec.sources import FileSource, ImageSource, Source, file_of

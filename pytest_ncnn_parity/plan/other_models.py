@@ -13,11 +13,11 @@ from pytest_ncnn_parity.base import digests, read_files
 from pytest_ncnn_parity.base.errors import listed, quoted
 from pytest_ncnn_parity.compare.comparisons import Comparison, OtherFiles, Setup
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.counterparts import Counterparts
-from pytest_ncnn_parity.network.find_counterparts import Unlike, counterparts
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
-from pytest_ncnn_parity.network.match import NAME
+from pytest_ncnn_parity.network.versions.counterparts import Counterparts
+from pytest_ncnn_parity.network.versions.find_counterparts import Unlike, counterparts
+from pytest_ncnn_parity.network.versions.match import NAME
 from pytest_ncnn_parity.network.weight_tags import BF16, FP16
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec.keys import OwnComparison

@@ -17,10 +17,10 @@ from pytest_ncnn_parity.compare.tolerance import (
     ROUNDED_WEIGHTS,
     Tolerance,
 )
-from pytest_ncnn_parity.network.counterparts import Counterparts
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8_tensors import blocks
 from pytest_ncnn_parity.network.operators import operator
+from pytest_ncnn_parity.network.versions.counterparts import Counterparts
 from pytest_ncnn_parity.plan.names import matches, matches_blob
 from pytest_ncnn_parity.spec.keys import ToleranceKeys
 

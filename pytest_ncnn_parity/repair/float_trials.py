@@ -14,7 +14,7 @@ from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.spec_run import SpecRun
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8
-from pytest_ncnn_parity.network.splice import LayerBytes, quantized_layer, spliced
+from pytest_ncnn_parity.network.versions.splice import LayerBytes, quantized_layer, spliced
 from pytest_ncnn_parity.plan.cases import Case
 from pytest_ncnn_parity.repair.outputs import OutputError, OutputErrors, output_errors
 from pytest_ncnn_parity.repair.problem import Problem

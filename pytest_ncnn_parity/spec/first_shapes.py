@@ -10,11 +10,11 @@ from pytest_ncnn_parity.base.errors import cut
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network.graph import Graph
-from pytest_ncnn_parity.network.input_shapes import at_odds, misfit
-from pytest_ncnn_parity.network.joined_shapes import Joined, joined_shapes, pictures
-from pytest_ncnn_parity.network.shape_flow import flow
-from pytest_ncnn_parity.network.shape_rules.reading import Shape
-from pytest_ncnn_parity.network.shape_search import Axes, corrected, known_shape, viewed
+from pytest_ncnn_parity.network.shapes.fed import at_odds, misfit
+from pytest_ncnn_parity.network.shapes.flow import flow
+from pytest_ncnn_parity.network.shapes.joined import Joined, joined_shapes, pictures
+from pytest_ncnn_parity.network.shapes.rules.reading import Shape
+from pytest_ncnn_parity.network.shapes.search import Axes, corrected, known_shape, viewed
 from pytest_ncnn_parity.spec import pnnx_files
 from pytest_ncnn_parity.spec.pnnx_files import PnnxShape
 

@@ -11,7 +11,7 @@ from pytest_ncnn_parity.base import read_files
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import is_quantized
 from pytest_ncnn_parity.network.parameters import NotANumber, number
-from pytest_ncnn_parity.network.units import is_copy, sources
+from pytest_ncnn_parity.network.versions.units import is_copy, sources
 from pytest_ncnn_parity.network.weight_tags import FP16, FP32
 
 # What inputs of 0 to 1 can add to a bias, as a share of it. Of 67 trained networks it is 0.004 to 0.12

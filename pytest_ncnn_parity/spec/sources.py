@@ -18,12 +18,12 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from pytest_ncnn_parity.base.errors import counted
-from pytest_ncnn_parity.network import shapes
+from pytest_ncnn_parity.network.shapes import given
 from pytest_ncnn_parity.spec.keys import INT32, Keys, Name
 
 
 def _feasible(shape: list[int]) -> list[int]:
-    problem = shapes.too_large(shape)
+    problem = given.too_large(shape)
     if problem:
         raise ValueError(problem)
     return shape

@@ -19,7 +19,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.natural_scale import softmax_axis
 from pytest_ncnn_parity.network.operator_kinds import Binary, Unary, has_number, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal
-from pytest_ncnn_parity.network.shape_rules.pairs import expanded
+from pytest_ncnn_parity.network.shapes.rules.pairs import expanded
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 FP32_MAX = np.finfo(np.float32).max  # a float32, so that an array of such stays one

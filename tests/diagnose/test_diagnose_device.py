@@ -29,7 +29,7 @@ from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Inside, Integ
 from pytest_ncnn_parity.engine.int8_evidence import OtherScale, WeightSteps
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.steps import Step
-from pytest_ncnn_parity.network.kept_by_quantizing import Difference
+from pytest_ncnn_parity.network.versions.kept_by_quantizing import Difference
 
 LOAD = Step("load", "cpu fp32")
 

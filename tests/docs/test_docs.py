@@ -78,7 +78,8 @@ def test_what_a_page_points_at_is_there(path: Path) -> None:
 
 
 def test_the_map_has_every_folder_and_every_module_beside_them() -> None:
-    inits = (*PACKAGE.glob("*/__init__.py"), *PACKAGE.glob("worker/*/__init__.py"))
+    within = (*PACKAGE.glob("worker/*/__init__.py"), *PACKAGE.glob("network/*/__init__.py"))
+    inits = (*PACKAGE.glob("*/__init__.py"), *within)
     folders = {f"{path.parent.relative_to(PACKAGE)}/" for path in inits}
     modules = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py"}
     table = page("how-it-works").partition("## Where everything is")[2].partition("\n## ")[0]

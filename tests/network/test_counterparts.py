@@ -10,8 +10,8 @@ from conftest import EXAMPLES
 from written_graphs import named, network
 
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.find_counterparts import Unlike, counterparts
 from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.network.versions.find_counterparts import Unlike, counterparts
 
 INPUT = "Input in0 0 1 in0"
 CONVOLUTION = "Convolution conv 1 1 in0 a 0=8 1=3 5=1 6=72"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from written_graphs import named, network
 
-from pytest_ncnn_parity.network.counterparts import Counterparts
-from pytest_ncnn_parity.network.find_counterparts import counterparts
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.operator_kinds import RECURRENT
+from pytest_ncnn_parity.network.versions.counterparts import Counterparts
+from pytest_ncnn_parity.network.versions.find_counterparts import counterparts
 
 INPUT = "Input in0 0 1 in0"
 LAST = "InnerProduct last 1 1 {} out0 0=4 1=1 2=48"

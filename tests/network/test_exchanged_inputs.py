@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from written_graphs import named, network
 
-from pytest_ncnn_parity.network.find_counterparts import counterparts
 from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.network.versions.find_counterparts import counterparts
 
 INPUTS = ("Input {0} 0 1 {0}", "Input {1} 0 1 {1}")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from written_graphs import fed
 
-from pytest_ncnn_parity.network.input_shapes import at_odds, misfit
-from pytest_ncnn_parity.network.shape_flow import flow
-from pytest_ncnn_parity.network.shape_search import overruled
+from pytest_ncnn_parity.network.shapes.fed import at_odds, misfit
+from pytest_ncnn_parity.network.shapes.flow import flow
+from pytest_ncnn_parity.network.shapes.search import overruled
 
 CONVOLUTION = "Convolution conv 1 1 in0 out0 0=10 1=3 6=270"
 OLD_ORDER = fed(CONVOLUTION, size="0=3 1=12 2=12")  # 3 channels of 12x12, read as 12 of 12x3

@@ -7,7 +7,7 @@ import math
 import pytest
 from written_graphs import fed
 
-from pytest_ncnn_parity.network.kept_by_quantizing import Difference, differences
+from pytest_ncnn_parity.network.versions.kept_by_quantizing import Difference, differences
 
 CONV = "Convolution c 1 1 in0 c 0=8 1=3 5=1 6=216"
 

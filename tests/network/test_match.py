@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pytest_ncnn_parity.baseline.reported import ReportedNetwork
 from pytest_ncnn_parity.network import param, param_line
-from pytest_ncnn_parity.network.match import match
+from pytest_ncnn_parity.network.versions.match import match
 
 Layers = Sequence[dict[str, Any]]
 

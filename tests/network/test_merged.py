@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from written_graphs import named, network
 
-from pytest_ncnn_parity.network.find_counterparts import counterparts
+from pytest_ncnn_parity.network.versions.find_counterparts import counterparts
 
 INPUT, LAST = "Input in0 0 1 in0", "Convolution last 1 1 {} out0 0=4 1=1 6=32"
 

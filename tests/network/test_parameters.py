@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_ncnn_parity.network import detectors, int8, units
+from pytest_ncnn_parity.network import detectors, int8
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.natural_scale import natural_scales, softmax_axis
 from pytest_ncnn_parity.network.parameters import (
@@ -21,6 +21,7 @@ from pytest_ncnn_parity.network.parameters import (
     numbers,
     refuse_expressions,
 )
+from pytest_ncnn_parity.network.versions import units
 from pytest_ncnn_parity.spec.first_inputs import first_inputs
 
 

@@ -7,8 +7,8 @@ from itertools import permutations
 import pytest
 from written_graphs import named, network
 
-from pytest_ncnn_parity.network.find_counterparts import counterparts
 from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.network.versions.find_counterparts import counterparts
 
 INPUT = "Input in0 0 1 in0 0=32"
 PRODUCT = "InnerProduct fc 1 1 {} {} 0=8 1=1 2=256"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from written_graphs import named, network
 
-from pytest_ncnn_parity.network.counterparts import Counterparts
-from pytest_ncnn_parity.network.find_counterparts import counterparts
+from pytest_ncnn_parity.network.versions.counterparts import Counterparts
+from pytest_ncnn_parity.network.versions.find_counterparts import counterparts
 
 INPUT = "Input in0 0 1 in0"
 CONVOLUTION = "Convolution conv 1 1 in0 a 0=8 1=3 5=1 6=72"

@@ -11,9 +11,15 @@ from written_graphs import network
 
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.param import parse
-from pytest_ncnn_parity.network.shape_rules.hints import contradicted
-from pytest_ncnn_parity.network.shape_rules.outcomes import outcome
-from pytest_ncnn_parity.network.shape_rules.table import RULES, misshaped, of_another_size, remedy, unfit
+from pytest_ncnn_parity.network.shapes.rules.hints import contradicted
+from pytest_ncnn_parity.network.shapes.rules.outcomes import outcome
+from pytest_ncnn_parity.network.shapes.rules.table import (
+    RULES,
+    misshaped,
+    of_another_size,
+    remedy,
+    unfit,
+)
 
 Shapes = list[tuple[int, ...]]
 

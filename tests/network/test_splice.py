@@ -12,9 +12,9 @@ import pytest
 from calibrated import Model
 
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.counterparts import Counterparts
-from pytest_ncnn_parity.network.find_counterparts import counterparts
-from pytest_ncnn_parity.network.splice import LayerBytes, quantized_layer, spliced
+from pytest_ncnn_parity.network.versions.counterparts import Counterparts
+from pytest_ncnn_parity.network.versions.find_counterparts import counterparts
+from pytest_ncnn_parity.network.versions.splice import LayerBytes, quantized_layer, spliced
 from pytest_ncnn_parity.network.weight_tags import FP16
 
 

@@ -12,9 +12,9 @@ from network import Network
 from written_graphs import named, network
 
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.counterparts import Counterparts
-from pytest_ncnn_parity.network.find_counterparts import counterparts
-from pytest_ncnn_parity.network.weight_digests import digests, spans
+from pytest_ncnn_parity.network.versions.counterparts import Counterparts
+from pytest_ncnn_parity.network.versions.find_counterparts import counterparts
+from pytest_ncnn_parity.network.versions.weight_digests import digests, spans
 from pytest_ncnn_parity.network.weight_tags import BF16, FP16, FP32_IN_OLD_FILES, INT8
 
 INPUT = "Input in0 0 1 in0"

@@ -8,7 +8,7 @@ import pytest
 
 from pytest_ncnn_parity.compare.comparisons import OtherFiles, Pair
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.find_counterparts import counterparts
+from pytest_ncnn_parity.network.versions.find_counterparts import counterparts
 from pytest_ncnn_parity.plan.as_own import as_own
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec import spec

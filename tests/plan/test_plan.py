@@ -13,7 +13,7 @@ from plans import NETWORK, loaded
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS, OPERATORS, Tolerance
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.find_counterparts import counterparts
+from pytest_ncnn_parity.network.versions.find_counterparts import counterparts
 from pytest_ncnn_parity.plan.cases import Case, Plan
 from pytest_ncnn_parity.plan.names import matches
 from pytest_ncnn_parity.plan.tolerances import Tolerances

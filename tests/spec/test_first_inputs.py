@@ -9,7 +9,7 @@ from conftest import SHARED
 from written_graphs import fed, text
 
 from pytest_ncnn_parity.network.param import read
-from pytest_ncnn_parity.network.shape_search import known_shape
+from pytest_ncnn_parity.network.shapes.search import known_shape
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.spec import pnnx_files, spec, starter
 from pytest_ncnn_parity.spec.first_inputs import first_inputs

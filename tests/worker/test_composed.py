@@ -9,7 +9,7 @@ import pytest
 from stored_layers import stored
 
 from pytest_ncnn_parity.base.arrays import Array
-from pytest_ncnn_parity.network.units import sources
+from pytest_ncnn_parity.network.versions.units import sources
 from pytest_ncnn_parity.worker.weights.composed import Composed
 from pytest_ncnn_parity.worker.weights.kernel import Kernel
 

@@ -12,7 +12,7 @@ from network import Network
 
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.shape_rules.outcomes import OUTCOMES
+from pytest_ncnn_parity.network.shapes.rules.outcomes import OUTCOMES
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.values.blob import Blob
@@ -154,8 +154,8 @@ import os, sys, json
 import ncnn
 import numpy as np
 from pytest_ncnn_parity.network.param import parse
-from pytest_ncnn_parity.network.shape_rules.outcomes import outcome
-from pytest_ncnn_parity.network.shape_rules.table import unfit
+from pytest_ncnn_parity.network.shapes.rules.outcomes import outcome
+from pytest_ncnn_parity.network.shapes.rules.table import unfit
 
 with open("w.bin", "wb") as file:
     file.write(bytes(1 << 20))

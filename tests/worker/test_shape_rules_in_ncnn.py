@@ -17,7 +17,7 @@ import ncnn
 import numpy as np
 
 from pytest_ncnn_parity.network.param import parse
-from pytest_ncnn_parity.network.shape_rules.table import unfit
+from pytest_ncnn_parity.network.shapes.rules.table import unfit
 
 SIZES = (1, 2, 3, 8)
 RNG = np.random.RandomState(0)

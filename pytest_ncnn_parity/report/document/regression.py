@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from typing_extensions import TypedDict
 
-from pytest_ncnn_parity.network.match import MatchedBy
+from pytest_ncnn_parity.network.versions.match import MatchedBy
 
 Kind = Literal["red", "error", "headroom", "moved", "skipped", "vanished"]
 

@@ -15,7 +15,7 @@ from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge, Result
 from pytest_ncnn_parity.engine.reported import steps_told
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import int8_blobs, misreads_int8
-from pytest_ncnn_parity.network.shape_flow import flow
+from pytest_ncnn_parity.network.shapes.flow import flow
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
 from pytest_ncnn_parity.worker.judge.fp16.conversions import readers

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Mapping, Sequence
 
 from pytest_ncnn_parity.compare.measured import Metrics
-from pytest_ncnn_parity.network.folding import limits
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.versions.folding import limits
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.differing_values import DifferingValues, NoValue
 from pytest_ncnn_parity.worker.values.blob import Blob, Made

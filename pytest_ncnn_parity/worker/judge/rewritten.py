@@ -19,9 +19,9 @@ from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Outcome, Result
-from pytest_ncnn_parity.network.folding import limits
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.units import sources
+from pytest_ncnn_parity.network.versions.folding import limits
+from pytest_ncnn_parity.network.versions.units import sources
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
 from pytest_ncnn_parity.worker.judge.regions import Region, follow
 from pytest_ncnn_parity.worker.judge.sample import SampleRun

@@ -8,7 +8,7 @@ from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.shape_rules.hints import contradicted
+from pytest_ncnn_parity.network.shapes.rules.hints import contradicted
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed, failed
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.values.stepping import Chain

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from pytest_ncnn_parity.network.counterparts import Counterparts
-from pytest_ncnn_parity.network.folding import limits
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.units import is_copy
+from pytest_ncnn_parity.network.versions.counterparts import Counterparts
+from pytest_ncnn_parity.network.versions.folding import limits
+from pytest_ncnn_parity.network.versions.units import is_copy
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.values.blob import Blob, Made

@@ -11,10 +11,10 @@ from pytest_ncnn_parity.compare.comparisons import Setup
 from pytest_ncnn_parity.engine.protocol import NetSpec
 from pytest_ncnn_parity.engine.steps import RunOn
 from pytest_ncnn_parity.network import masks
-from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8
 from pytest_ncnn_parity.network.parameters import NotANumber, number
+from pytest_ncnn_parity.network.versions.counterparts import Counterpart
 from pytest_ncnn_parity.worker.failures import Unavailable
 from pytest_ncnn_parity.worker.networks import capabilities
 from pytest_ncnn_parity.worker.networks.native import Machine, Readback

@@ -14,7 +14,7 @@ from pytest_ncnn_parity.network.detectors import DETECTORS, EMPTY_IS_REFUSED
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import misreads_int8
 from pytest_ncnn_parity.network.integers import copying_integers, integer_bits
-from pytest_ncnn_parity.network.shape_rules.table import misshaped, unfit
+from pytest_ncnn_parity.network.shapes.rules.table import misshaped, unfit
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, failed
 from pytest_ncnn_parity.worker.networks import capabilities
 from pytest_ncnn_parity.worker.networks.execution import (

@@ -9,10 +9,10 @@ from functools import cached_property
 
 from pytest_ncnn_parity.engine.protocol import NetSpec
 from pytest_ncnn_parity.engine.steps import RunOn, Step
-from pytest_ncnn_parity.network.counterparts import Counterpart, Counterparts
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.shape_flow import flow
-from pytest_ncnn_parity.network.shape_rules.reading import Shape
+from pytest_ncnn_parity.network.shapes.flow import flow
+from pytest_ncnn_parity.network.shapes.rules.reading import Shape
+from pytest_ncnn_parity.network.versions.counterparts import Counterpart, Counterparts
 from pytest_ncnn_parity.worker.failures import as_failure, failed
 from pytest_ncnn_parity.worker.networks.differing_values import DifferingValues
 from pytest_ncnn_parity.worker.networks.execution import Execution, Misread, misread

@@ -9,10 +9,10 @@ from pathlib import Path
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Model, NetSpec, TakeFingerprint
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network import param
-from pytest_ncnn_parity.network.counterparts import Counterparts
-from pytest_ncnn_parity.network.find_counterparts import counterparts
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.int8 import int8_blobs
+from pytest_ncnn_parity.network.versions.counterparts import Counterparts
+from pytest_ncnn_parity.network.versions.find_counterparts import counterparts
 from pytest_ncnn_parity.worker import limits
 from pytest_ncnn_parity.worker.custom_layers import Registry
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, of_network

@@ -16,9 +16,9 @@ from pytest_ncnn_parity.base.errors import cut, in_one_line
 from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.engine.inputs import ConstantInput, ImageInput, Input, Recording
 from pytest_ncnn_parity.network.graph import Graph
-from pytest_ncnn_parity.network.input_shapes import misfit
 from pytest_ncnn_parity.network.integers import computing_readers, integer_reader
-from pytest_ncnn_parity.network.shapes import MOST_ELEMENTS, too_large
+from pytest_ncnn_parity.network.shapes.fed import misfit
+from pytest_ncnn_parity.network.shapes.given import MOST_ELEMENTS, too_large
 from pytest_ncnn_parity.worker.values.drawn import drawn
 
 NPY = np.lib.format.MAGIC_PREFIX  # a file of a single array begins with it

@@ -13,12 +13,12 @@ import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.network.folding import ACTIVATION_ID, is_activation
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import WEIGHTS, is_quantized
 from pytest_ncnn_parity.network.operator_kinds import VIEWS, Binary, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimals, number
-from pytest_ncnn_parity.network.units import is_copy
+from pytest_ncnn_parity.network.versions.folding import ACTIVATION_ID, is_activation
+from pytest_ncnn_parity.network.versions.units import is_copy
 from pytest_ncnn_parity.worker.weights.folded import UNFOLDED, Affine, stored_constant, then
 from pytest_ncnn_parity.worker.weights.int8_weights import lost_in_half
 from pytest_ncnn_parity.worker.weights.kernel import Kernel, Window

@@ -8,11 +8,11 @@ import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.network.folding import ACTIVATION_ID, is_activation
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.operator_kinds import Binary, copies, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number
-from pytest_ncnn_parity.network.units import is_copy
+from pytest_ncnn_parity.network.versions.folding import ACTIVATION_ID, is_activation
+from pytest_ncnn_parity.network.versions.units import is_copy
 from pytest_ncnn_parity.worker.weights.stored import Format, StoredLayer
 
 _REVERSED = {Binary.RSUB: Binary.SUB, Binary.RDIV: Binary.DIV}

@@ -11,13 +11,13 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.number_formats import INT8_MAX
 from pytest_ncnn_parity.engine.int8_evidence import WeightSteps
-from pytest_ncnn_parity.network.counterparts import Counterpart
-from pytest_ncnn_parity.network.folding import CHANGED_BY_FOLDING, is_activation
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import weight_count
 from pytest_ncnn_parity.network.int8_tensors import tensors
 from pytest_ncnn_parity.network.operator_kinds import copies
-from pytest_ncnn_parity.network.units import sources
+from pytest_ncnn_parity.network.versions.counterparts import Counterpart
+from pytest_ncnn_parity.network.versions.folding import CHANGED_BY_FOLDING, is_activation
+from pytest_ncnn_parity.network.versions.units import sources
 from pytest_ncnn_parity.worker.weights.composed import Composed
 from pytest_ncnn_parity.worker.weights.folded import UNFOLDED, Affine, made_of
 from pytest_ncnn_parity.worker.weights.int8_weights import (

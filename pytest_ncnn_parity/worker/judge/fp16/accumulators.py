@@ -17,8 +17,8 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.natural_scale import softmax_axis
 from pytest_ncnn_parity.network.operator_kinds import Reduction, op_type
 from pytest_ncnn_parity.network.parameters import decimal, number, numbers
-from pytest_ncnn_parity.network.shape_rules.poolings import POOLED, padded_full
-from pytest_ncnn_parity.network.shape_rules.windows import CONVOLVED, Window, padded_plainly, windows_of
+from pytest_ncnn_parity.network.shapes.rules.poolings import POOLED, padded_full
+from pytest_ncnn_parity.network.shapes.rules.windows import CONVOLVED, Window, padded_plainly, windows_of
 from pytest_ncnn_parity.worker.judge.fp16.attentions import Weights, projected
 
 AVERAGE = 1  # a value of Pooling's pooling_type

@@ -18,11 +18,11 @@ from pytest_ncnn_parity.compare.number_formats import INT8_MAX
 from pytest_ncnn_parity.engine.evidence import Evidence, Trial, TrialName
 from pytest_ncnn_parity.engine.int8_evidence import Quantization
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
-from pytest_ncnn_parity.network.counterparts import Counterpart
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.int8 import is_quantized
-from pytest_ncnn_parity.network.kept_by_quantizing import Difference, differences
-from pytest_ncnn_parity.network.units import sources
+from pytest_ncnn_parity.network.versions.counterparts import Counterpart
+from pytest_ncnn_parity.network.versions.kept_by_quantizing import Difference, differences
+from pytest_ncnn_parity.network.versions.units import sources
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 from pytest_ncnn_parity.worker.judge.layers.layer_runs import LayerRuns
 from pytest_ncnn_parity.worker.judge.natures import Natures, badness
