@@ -94,5 +94,5 @@ def test_the_layer_of_a_fault_is_red_and_no_other(gate: Gate, pytester: pytest.P
         "joined-order": ["join"],
         "head-": [],
         "head-first": ["first"],
-        "head-more": ["flat"],
+        "head-more": ["more"],
     }

@@ -53,7 +53,8 @@ def test_without_a_shape_it_collects_as_an_error_that_says_what_to_write(
     ("name", "content", "message"),
     [
         ("missing.param", None, b"missing.param: does not exist"),
-        ("net.onnx", b"\x08\x07\x12", b"net.onnx:1: expected the magic number 7767517"),
+        ("net.onnx", b"\x08\x07\x12", b"net.onnx: is no model of ncnn: convert it first, as with pnnx"),
+        ("net.param", b"hello\n", b"net.param:1: expected the magic number 7767517"),
         ("net.param", b"7767517\n5 5\nInput in0 0 1 in0\n", b"net.param:2: 5 layers announced, 1 found"),
         ("net.param", b"7767517\n\xff", b"net.param:2:1: not UTF-8 text"),
     ],
