@@ -11,11 +11,15 @@ from collections.abc import Iterator, Mapping
 
 from pytest_ncnn_parity.baseline.reported import ReportedModel, ReportedNetwork
 from pytest_ncnn_parity.network.param_line import words
-from pytest_ncnn_parity.network.versions.folding import ACTIVATION_ID, CHANGED_BY_FOLDING
+from pytest_ncnn_parity.network.versions.folding import (
+    ACTIVATION_ID,
+    ACTIVATIONS,
+    CHANGED_BY_FOLDING,
+    FACTORS,
+)
 from pytest_ncnn_parity.network.versions.match import Match
 
-_FACTORS = frozenset("BatchNorm Scale Dropout".split())
-_ACTIVATIONS = frozenset("ReLU PReLU Clip Sigmoid Mish HardSwish".split())
+_ACTIVATIONS = ACTIVATIONS | {"PReLU"}  # of one slope: a report does not have the slopes
 SAME = 0.01  # by which share the largest value may differ: weights may have been rounded to fp16
 
 
@@ -44,7 +48,7 @@ def _behind(network: ReportedNetwork, layers: Match, number: int, activates: boo
     while len(network.consumers[number]) == 1:
         number = network.consumers[number][0][0]
         kind = network.types[number]
-        if number in layers or kind not in (_FACTORS | _ACTIVATIONS if activates else _FACTORS):
+        if number in layers or kind not in (FACTORS | _ACTIVATIONS if activates else FACTORS):
             return
         yield number
         if kind in _ACTIVATIONS:

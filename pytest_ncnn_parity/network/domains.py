@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.operator_kinds import VIEWS, Binary, Unary, copies, has_number, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal
@@ -18,17 +16,7 @@ def positive_reader(graph: Graph, blob: str) -> Layer | None:
     Of negative values that is nan. None if there is no such layer, or one in front, such as a square or
     an absolute value, leaves no negative values.
     """
-    return next(filter(_is_of_positive, _with_readers_behind(graph, blob)), None)
-
-
-def _with_readers_behind(graph: Graph, blob: str) -> Iterator[Layer]:
-    waiting, seen = [blob], {blob}
-    while waiting:
-        for layer in graph.consumers[waiting.pop(0)]:
-            yield layer
-            if copies(layer) or _keeps_sign(layer):
-                waiting.extend(output for output in layer.outputs if output not in seen)
-                seen.update(layer.outputs)
+    return next(filter(_is_of_positive, graph.readers_behind(blob, _keeps_sign)), None)
 
 
 def _is_of_positive(layer: Layer) -> bool:
@@ -47,6 +35,8 @@ def _is_of_positive(layer: Layer) -> bool:
 
 def _keeps_sign(layer: Layer) -> bool:
     """Whether positive values stay positive, and negative ones are still among the others."""
+    if copies(layer):
+        return True
     try:
         if not has_number(layer):
             return False
@@ -61,20 +51,15 @@ def mask_reader(graph: Graph, blob: str) -> Layer | None:
 
     None if there is no such layer.
     """
-    for complement in _behind_views(graph, blob):
+    for complement in graph.readers_behind(blob, _hands_on):
         if _is_complement(complement):
-            behind = _behind_views(graph, complement.outputs[0])
+            behind = graph.readers_behind(complement.outputs[0], _hands_on)
             return next((layer for layer in behind if _hides(layer)), None)
     return None
 
 
-def _behind_views(graph: Graph, blob: str) -> Iterator[Layer]:
-    waiting = [blob]
-    while waiting:
-        for layer in graph.consumers[waiting.pop(0)]:
-            yield layer
-            if copies(layer) or layer.type in VIEWS:
-                waiting.extend(layer.outputs)
+def _hands_on(layer: Layer) -> bool:
+    return copies(layer) or layer.type in VIEWS
 
 
 def _is_complement(layer: Layer) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from functools import cached_property
 from pathlib import Path
@@ -102,6 +102,16 @@ class Graph(Frozen):
     def readers(self, layer: Layer) -> list[Layer]:
         """The layers that read what `layer` makes; one that reads several of its outputs, as often."""
         return [reader for blob in layer.outputs for reader in self.consumers[blob]]
+
+    def readers_behind(self, blob: str, passes: Callable[[Layer], bool]) -> Iterator[Layer]:
+        """Yield the layers that read `blob`, or what those of them that `passes` accepts make of it."""
+        waiting, seen = [blob], {blob}
+        while waiting:
+            for layer in self.consumers[waiting.pop(0)]:
+                yield layer
+                if passes(layer):
+                    waiting.extend(output for output in layer.outputs if output not in seen)
+                    seen.update(layer.outputs)
 
     def connected(self, numbers: Iterable[int]) -> Iterator[set[int]]:
         """Yield the layers of `numbers` in groups that are connected through layers of the group."""

@@ -80,7 +80,7 @@ def all_telling(graph: Graph, blob: str) -> Iterator[Telling]:
 
 def _telling(graph: Graph, blob: str, passing: Container[str]) -> Iterator[Telling]:
     flat = row = axis = False
-    for layer in _readers(graph, blob, passing):
+    for layer in graph.readers_behind(blob, lambda one: one.type in passing):
         kind = _KIND_OF.get(layer.type)
         if row and kind is SIGNAL:
             yield Telling(layer, WAVE)
@@ -106,14 +106,4 @@ def _is_one_row(layer: Layer) -> bool:
 
 def passed(graph: Graph, blob: str) -> Iterator[Layer]:
     """The layers that read `blob`, and those behind layers that keep its shape."""
-    return _readers(graph, blob, _PASSED)
-
-
-def _readers(graph: Graph, blob: str, passing: Container[str]) -> Iterator[Layer]:
-    waiting, seen = [blob], {blob}
-    while waiting:
-        for layer in graph.consumers[waiting.pop(0)]:
-            yield layer
-            if layer.type in passing:
-                waiting.extend(output for output in layer.outputs if output not in seen)
-                seen.update(layer.outputs)
+    return graph.readers_behind(blob, lambda one: one.type in _PASSED)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice, product
+from itertools import chain, combinations, islice
 from pathlib import Path
 
 from pytest_ncnn_parity.base.errors import cut
@@ -21,6 +21,7 @@ from pytest_ncnn_parity.spec.pnnx_files import PnnxShape
 ORDERS = {1: "w", 2: "h, w", 3: "c, h, w", 4: "c, d, h, w"}
 UNKNOWN: Axes = ("CHANNELS", "HEIGHT", "WIDTH")
 MOST_OTHERS = 3  # inputs that an example names
+MOST_TRIED = 128  # choices of inputs whose batch may be rows
 _OPEN = (
     "# The .param does not state the shape: write numbers here. It may be [WIDTH] alone,",
     "# [HEIGHT, WIDTH] or [CHANNELS, DEPTH, HEIGHT, WIDTH] as well. No batch.",
@@ -71,8 +72,8 @@ def _alone(graph: Graph, blob: str, converted: PnnxShape | None) -> FirstShape:
 def _with_rows(graph: Graph, beside: Mapping[str, PnnxShape]) -> Mapping[str, PnnxShape]:
     """The shapes of pnnx's files, with rows that it took for a batch where layers fit only so."""
     doubted = [blob for blob in graph.inputs if blob in beside and beside[blob].batched is not None]
-    for chosen in product((False, True), repeat=len(doubted)):
-        rows = {blob for blob, whole in zip(doubted, chosen, strict=True) if whole}
+    few_before_many = chain.from_iterable(combinations(doubted, n) for n in range(len(doubted) + 1))
+    for rows in chain(islice(few_before_many, MOST_TRIED), [tuple(doubted)]):
         read = {blob: one.of_rows() if blob in rows else one for blob, one in beside.items()}
         fed = {blob: _sizes(read[blob]) for blob in graph.inputs if blob in read}
         if flow(graph, {blob: sizes for blob, sizes in fed.items() if sizes}).misfit is None:

@@ -283,14 +283,31 @@ ROTARY = [
 ]
 
 
+def with_batches(folder: Path, layers: list[str], shapes: list[str]) -> list[str]:
+    """The shapes of inputs that pnnx fed with these `shapes`, the first axis as a batch."""
+    drawn = [f"    in{i} = torch.rand({shape}, dtype=torch.float)" for i, shape in enumerate(shapes)]
+    used = [
+        f'    ex.input("in{i}", ncnn.Mat(in{i}.numpy(), batch_index=0).clone())'
+        for i in range(len(shapes))
+    ]
+    (folder / "net_ncnn.py").write_text("\n".join([*drawn, *used]))
+    sources = [one.source for one in first_inputs(fed(*layers), folder / "net.ncnn.param")]
+    return [source.partition("shape: ")[2] for source in sources]
+
+
 def test_rows_that_pnnx_took_for_a_batch_are_rows_where_only_so_all_layers_fit(tmp_path: Path) -> None:
     """pnnx writes batch_index=0 for cosines of 7 words by 16, which leaves those of one word."""
-    fed_with = ["1, 7", "7, 16", "7, 16"]
-    drawn = [f"    in{i} = torch.rand({shape}, dtype=torch.float)" for i, shape in enumerate(fed_with)]
-    used = [f'    ex.input("in{i}", ncnn.Mat(in{i}.numpy(), batch_index=0).clone())' for i in range(3)]
-    (tmp_path / "net_ncnn.py").write_text("\n".join([*drawn, *used]))
-    sources = [one.source for one in first_inputs(fed(*ROTARY), tmp_path / "net.ncnn.param")]
-    assert [source.partition("shape: ")[2] for source in sources] == ["[7]}", "[7, 16]}", "[7, 16]}"]
+    found = with_batches(tmp_path, ROTARY, ["1, 7", "7, 16", "7, 16"])
+    assert found == ["[7]}", "[7, 16]}", "[7, 16]}"]
+
+
+def test_of_many_batches_not_every_choice_is_tried(tmp_path: Path) -> None:
+    """As of the caches of a language model, where no choice fits the cosines."""
+    caches = [
+        line for i in range(3, 43) for line in (f"Input in{i} 0 1 in{i}", f"ReLU r{i} 1 1 in{i} out{i}")
+    ]
+    found = with_batches(tmp_path, [*ROTARY, *caches], ["1, 7", *["9, 15"] * 2, *["5, 4"] * 40])
+    assert found[3:] == ["[4]}"] * 40
 
 
 def test_a_batch_of_pnnx_is_left_out_where_either_fits(tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ _REPEATED: Mapping[str, Mapping[str, str]] = {
 }
 _ONES = {**dict.fromkeys(_REPEATED, frozenset("23")), "Pooling": frozenset("2")}
 ACTIVATION_ID = "9"
-_ACTIVATIONS = frozenset("ReLU Clip Sigmoid Mish HardSwish".split())
+ACTIVATIONS = frozenset("ReLU Clip Sigmoid Mish HardSwish".split())
+FACTORS = frozenset("BatchNorm Scale Dropout".split())  # a Dropout that scales
 _FUNCTIONS = ELEMENTWISE - frozenset("Scale Bias BatchNorm BinaryOp Eltwise Dropout".split())
 # they give the same for all values beyond an end
 _LIMITING = frozenset({"ReLU", "Clip", "HardSigmoid", "Threshold"})
@@ -54,7 +55,7 @@ _LIMITING = frozenset({"ReLU", "Clip", "HardSigmoid", "Threshold"})
 
 def is_activation(layer: Layer) -> bool:
     """Whether a layer with weights may compute `layer` as well; a PReLU of one slope is a leaky ReLU."""
-    return layer.type in _ACTIVATIONS or (layer.type == "PReLU" and not differs(layer, 0, 1.0))
+    return layer.type in ACTIVATIONS or (layer.type == "PReLU" and not differs(layer, 0, 1.0))
 
 
 def applies_function(layer: Layer) -> bool:

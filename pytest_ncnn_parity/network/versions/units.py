@@ -16,6 +16,7 @@ from pytest_ncnn_parity.network.parameters import NotANumber, decimals
 from pytest_ncnn_parity.network.versions.directions import joined
 from pytest_ncnn_parity.network.versions.folding import (
     CHANGED_BY_FOLDING,
+    FACTORS,
     WITH_OFFSETS,
     is_activation,
 )
@@ -24,7 +25,6 @@ from pytest_ncnn_parity.network.versions.products import product_of
 from pytest_ncnn_parity.network.versions.unit import Unit, is_scalar
 
 _RENAMING = frozenset("Split Noop Dropout DeepCopy".split())
-_FACTORS = frozenset("BatchNorm Scale Dropout".split())  # a Dropout that scales
 _WITH_CONSTANTS = frozenset((Binary.ADD, Binary.SUB, Binary.MUL, Binary.DIV))
 
 
@@ -115,7 +115,7 @@ class Units:
         return reader if is_activation(reader) or self._is_factor(reader) else None
 
     def _is_factor(self, layer: Layer) -> bool:
-        if layer.type in _FACTORS:
+        if layer.type in FACTORS:
             return len(layer.inputs) == 1
         if layer.type != "BinaryOp" or op_type(layer) not in _WITH_CONSTANTS:
             return False
