@@ -11,7 +11,7 @@ import pytest
 
 from pytest_ncnn_parity.compare.judging import judge
 from pytest_ncnn_parity.compare.measured import Metrics
-from pytest_ncnn_parity.compare.noise import DRAWS, Conditioning, Moves, moved
+from pytest_ncnn_parity.compare.noise import DRAWS, MOST_ELEMENT, Conditioning, Moves, moved
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS, WINOGRAD, Tolerance
 
 FP16 = DEFAULTS["fp16"].layer
@@ -252,4 +252,29 @@ def test_an_element_that_no_draw_happens_to_move_is_like_its_neighbours(
     candidate.flat[:unmoved] = 2 * unit
     candidate.flat[100:110] = unit
     seen = moves.against(candidate, still, DEFAULTS["fp32"].layer, 0.0)
+    assert seen.explains == explained
+
+
+def chaotic(seed: int, switched: float) -> np.ndarray:
+    """Moves of 1e-3, and of 1 in a share of the elements: behind them an activation switches."""
+    rng = np.random.default_rng(seed)
+    steps = rng.normal(0.0, 1e-3, (4, 5000))
+    return np.where(rng.random(steps.shape) < switched, rng.normal(0.0, 1.0, steps.shape), steps)
+
+
+@pytest.mark.parametrize(
+    ("switched", "off", "explained"), [(0.01, 1, True), (0.0, 1, False), (0.01, 50, False)]
+)
+def test_an_element_may_move_as_far_as_one_of_the_references_own_draws(
+    switched: float, off: float, explained: bool
+) -> None:
+    """An element far off is a fault where no draw moves like that, and where it is further off."""
+    still = np.random.default_rng(99).uniform(-1, 1, (4, 5000))
+    moves = Moves(still)
+    for draw in range(DRAWS):
+        moves.add(still + chaotic(draw, switched))
+    candidate = still + chaotic(DRAWS, switched)
+    candidate[0, 7] = still[0, 7] + off
+    seen = moves.against(candidate, still, DEFAULTS["fp32"].output, 1.0)
+    assert seen.own > MOST_ELEMENT
     assert seen.explains == explained
