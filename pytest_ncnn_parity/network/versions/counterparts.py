@@ -111,6 +111,10 @@ class Counterparts(Frozen):
         source = self._other.sources[there]
         return source, self._back.get(source)
 
+    def source_there(self, there: str) -> str:
+        """The blob there whose value `there` has, where layers in between only copy it."""
+        return self._other.sources[there]
+
     @property
     def sources(self) -> Mapping[str, str]:
         """By blob here, the blob whose value it has, where layers in between only copy it."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from pytest_ncnn_parity.base.errors import listed, quoted
-from pytest_ncnn_parity.network.graph import Graph
+from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.operator_kinds import RECURRENT
 from pytest_ncnn_parity.network.versions.cones import views_of
 from pytest_ncnn_parity.network.versions.counterparts import Counterparts
@@ -16,7 +17,7 @@ from pytest_ncnn_parity.network.versions.folding import CHANGED_BY_FOLDING, appl
 from pytest_ncnn_parity.network.versions.match import PLACE, Match, match
 from pytest_ncnn_parity.network.versions.merged import merged
 from pytest_ncnn_parity.network.versions.read_in_place import read_alike
-from pytest_ncnn_parity.network.versions.units import Units, equivalent
+from pytest_ncnn_parity.network.versions.units import Units, equivalent, is_copy
 from pytest_ncnn_parity.network.versions.weight_digests import digests
 
 MOST_MOVED = 16  # where more activations differ, another network was compared
@@ -57,7 +58,7 @@ def counterparts(here: Graph, there: Graph, files: tuple[Path, Path] | None = No
     found = Counterparts(
         here, there, inputs, outputs, _one_to_one(blobs), pairs, own, other, same_weights=equal_units
     )
-    return _in_place(found)
+    return _ending(_in_place(found))
 
 
 def _matched(own: Units, other: Units, files: tuple[Path, Path] | None) -> tuple[Match, dict[int, int]]:
@@ -109,6 +110,32 @@ def _inputs(here: Graph, there: Graph, known: Mapping[str, str]) -> dict[str, st
         theirs, ours = (listed([*map(quoted, graph.inputs)]) for graph in (there, here))
         raise Unlike(f"{there.file} has other inputs: {theirs}, where this model has {ours}")
     return inputs | dict(zip(left, more, strict=True))
+
+
+def _ending(found: Counterparts) -> Counterparts:
+    """`found`, with an output's own blob where a layer then has the same operators on both sides.
+
+    So the last layers may have changed places, as a Softmax and a Permute do.
+    """
+    for blob in found.moved:
+        source, there = found.sources[blob], found.source_there(found.outputs[blob])
+        others = {ours: theirs for ours, theirs in found.blobs.items() if theirs != there}
+        ended = replace(found, blobs=others | {source: there})
+        number = found.here.producer[source].number
+        if _has_same_operators(ended, number) and not _has_same_operators(found, number):
+            found = ended
+    return found
+
+
+def _has_same_operators(found: Counterparts, number: int) -> bool:
+    """Whether the counterpart of the layer `number` has the operators of those that it replaces."""
+    one = found.of.get(number)
+    kinds = [] if one is None else [_computing(one.layers), _computing(one.replaced)]
+    return bool(kinds) and kinds[0] == kinds[1]
+
+
+def _computing(layers: Iterable[Layer]) -> Counter[str]:
+    return Counter(one.type for one in layers if not is_copy(one))
 
 
 def _in_place(found: Counterparts) -> Counterparts:

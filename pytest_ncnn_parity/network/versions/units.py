@@ -42,6 +42,16 @@ def sources(graph: Graph) -> dict[str, str]:
     return known
 
 
+def _constants(graph: Graph) -> dict[str, Layer]:
+    """By blob that depends on no input of the network, the layer that makes it."""
+    known: dict[str, Layer] = {}
+    for layer in graph.layers:
+        computed = bool(layer.inputs) and known.keys() >= set(layer.inputs)
+        if len(layer.outputs) == 1 and (layer.type == "MemoryData" or computed):
+            known[layer.outputs[0]] = layer
+    return known
+
+
 class Units:
     """The units of `graph` in running order, numbered from 0, as a `Matchable`.
 
@@ -57,13 +67,10 @@ class Units:
             if not is_copy(layer):
                 for blob in dict.fromkeys(self.sources[blob] for blob in layer.inputs):
                     self._readers[blob].append(layer)
-        self._constants = {
-            layer.outputs[0]: layer
-            for layer in graph.layers
-            if layer.type == "MemoryData" and layer.outputs
-        }
+        self._constants = _constants(graph)
         self._read_once = {b: one for b, one in self._constants.items() if len(self._readers[b]) == 1}
-        self._products = {one.number: product_of(one, self._read_once) for one in graph.layers}
+        stored = {blob: one for blob, one in self._read_once.items() if one.type == "MemoryData"}
+        self._products = {one.number: product_of(one, stored) for one in graph.layers}
         united = list(self._united())
         inside = {layer.number for unit in united for layer in self._constants_of(unit)}
         self.units = [unit for unit in united if unit.core.number not in inside]
@@ -79,10 +86,13 @@ class Units:
             yield Unit(folded, self._products[layer.number], bool(both))
 
     def _constants_of(self, unit: Unit) -> Iterator[Layer]:
-        """Yield the MemoryData that `unit` alone reads as weights, wherever they stand."""
+        """Yield what makes the constants that `unit` alone reads as weights, wherever it stands."""
         reading = unit.layers[1:] if unit.product is None else unit.layers
-        read = (blob for layer in reading for blob in layer.inputs)
-        yield from (self._read_once[blob] for blob in read if blob in self._read_once)
+        read = [blob for layer in reading for blob in layer.inputs]
+        while read:
+            if (maker := self._read_once.get(read.pop())) is not None:
+                yield maker
+                read += maker.inputs
 
     def _chain(self, core: Layer) -> Iterator[Layer]:
         yield core

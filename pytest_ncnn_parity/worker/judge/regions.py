@@ -6,7 +6,7 @@ Fed with the reference's values in front of it, such a part shows by itself that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.network.graph import Layer
@@ -22,19 +22,23 @@ MOST_LAYERS = 32  # of a region; a fault's would go on to the end of the network
 class Region:
     """The layers behind `begin` whose values differ, and those behind them whose values agree.
 
-    `ends`: outputs of the network, which must not differ. `compared` gives the metrics of a value of the
-    other model, or None if it has another shape.
+    `constants`: layers without inputs that differ as well, and belong to it where they are read.
+    `ends`: outputs of the network, which must not differ. `compared` gives the metrics of a value of
+    the other model, or None if it has another shape.
     """
 
     def __init__(
         self,
         begin: Layer,
         values: DifferingValues,
+        constants: Iterable[Layer],
         ends: Container[str],
         compared: Callable[[str, Blob, Blob], Metrics | None],
     ) -> None:
         self.begin = begin
         self._values = values
+        others = [one for one in constants if one != begin]
+        self._constants = {values.source(blob): one for one in others for blob in one.outputs}
         self._ends = ends
         self._compared = compared
         self._is_lost = False
@@ -57,6 +61,7 @@ class Region:
         differs, right_fed = self._values.differ_in(layer.inputs), self._reads_agreeing(layer)
         if self._is_lost or not (begins or differs or right_fed):
             return
+        self._add_constants(layer)
         if not blobs.keys() >= set(layer.outputs):  # the reference could not be run
             self._is_lost = True
             return
@@ -68,6 +73,8 @@ class Region:
         for blob, value in values.items():
             self.errors[blob] = None if value is None else self._compared(blob, value, blobs[blob])
         if right_fed and not differs:
+            if all(value is None for value in values.values()):  # the next one that both have counts
+                self._agreeing.update(map(self._values.source, layer.outputs))
             self.readers.append(layer)
             self.right_fed.add(layer.number)
             return
@@ -81,6 +88,12 @@ class Region:
         self._values.add(layer.outputs)
         reaches_an_end = any(blob in self._ends for blob in layer.outputs)
         self._is_lost = reaches_an_end or len(self.layers) > MOST_LAYERS
+
+    def _add_constants(self, reader: Layer) -> None:
+        for source in self._values.read_by(reader) & self._constants.keys():
+            one = self._constants.pop(source)
+            self.layers.add(one.number)
+            self._values.add(one.outputs)
 
     def _reads_agreeing(self, layer: Layer) -> bool:
         return any(self._values.source(blob) in self._agreeing for blob in layer.inputs)

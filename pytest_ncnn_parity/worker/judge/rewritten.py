@@ -11,33 +11,25 @@ read it are right by themselves. What takes a factor back is wrong by itself, an
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Outcome, Result
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.versions.folding import limits
 from pytest_ncnn_parity.network.versions.units import sources
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
+from pytest_ncnn_parity.worker.judge.left import LEFT, LEFT_IN_INT8, Errors, differs, nothing_is_left
 from pytest_ncnn_parity.worker.judge.regions import Region, follow
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks.other import OtherNet
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
-# What reads a part that is written otherwise has at most this share of the error that it reads, both in
-# absolute terms and of its largest value. A layer that is wrong with a small effect leaves more: a sum
-# with larger values keeps the absolute error, and a small factor the relative one.
-LEFT = 0.01
-# an int8 layer's own rounding leaves a few hundredths of its largest value
-LEFT_IN_INT8 = 0.1
 # How many red layers are followed one by one. Where more are red, another network was compared.
 MOST_BEGINS = 16
-
-Errors = Mapping[str, Metrics | None]  # by blob; None for a value of another shape
 
 
 class _Part(Frozen):
@@ -152,7 +144,7 @@ class Rewritten:
         assert case.candidate is not None
         graph, errors = self._sample.graph, self._accumulated.errors(case.comparison)
         ends = {*self._sample.job.outputs, *graph.outputs}
-        differing = [one.number for one in graph.layers if errors and _differs(one, errors)]
+        differing = [one.number for one in graph.layers if errors and differs(one, errors)]
         for part in graph.connected(differing):
             layers = [graph.layers[number] for number in sorted(part)]
             begins = [
@@ -163,9 +155,20 @@ class Rewritten:
             if (
                 readers
                 and not any(ends.intersection(one.outputs) for one in layers)
+                and not self._reads_others(case, readers, part)
                 and self._is_no_fault(case, begins, layers, readers, errors)
             ):
                 yield _Part(frozenset(part), tuple(readers), errors)
+
+    def _red_constants(self, case: CaseSpec) -> list[Layer]:
+        layers = (self._sample.graph.layers[number] for number in sorted(self._red[case.comparison]))
+        return [one for one in layers if one.type == "MemoryData"]
+
+    def _reads_others(self, case: CaseSpec, readers: Iterable[Layer], part: Container[int]) -> bool:
+        """Whether `readers` of `part` read a red constant as well, which may take back what it gives."""
+        others = (one for one in self._red_constants(case) if one.number not in part)
+        read = {reader.number for one in others for reader in self._sample.graph.readers(one)}
+        return any(reader.number in read for reader in readers)
 
     def _is_no_fault(
         self,
@@ -188,7 +191,7 @@ class Rewritten:
         otherwise = bool(makers) and all(one.number in restructured for one in makers)
         otherwise = otherwise and not any(self._is_hidden(case, one) for one in layers)
         taken_back = bool(readers) and all(one.number in self._red[case.comparison] for one in readers)
-        is_right = partial(_nothing_is_left, part=layers, errors=errors)
+        is_right = partial(nothing_is_left, part=layers, errors=errors)
         return (otherwise or taken_back) and all(map(is_right, readers))
 
     def _is_in_int8(self, case: CaseSpec) -> bool:
@@ -223,7 +226,7 @@ class Rewritten:
         if not (restructured or moved) or not 0 < len(left) <= MOST_BEGINS:
             return
         begins = [sample.graph.layers[number] for number in sorted(left)]
-        for region in self._followed(case, begins):
+        for region in self._followed(case, begins, self._red_constants(case)):
             if not region.closes:
                 continue
             layers = [sample.graph.layers[number] for number in sorted(region.layers)]
@@ -232,18 +235,34 @@ class Rewritten:
                 found = region.found
                 yield _Part(frozenset(region.layers), tuple(region.readers), region.errors, found)
 
-    def _followed(self, case: CaseSpec, begins: Iterable[Layer]) -> list[Region]:
-        """What each of `begins` leads to, fed with the reference's values in front of it."""
+    def _followed(
+        self, case: CaseSpec, begins: Iterable[Layer], constants: Collection[Layer] = ()
+    ) -> list[Region]:
+        """What each of `begins` leads to, fed with the reference's values in front of it.
+
+        Where that does not close, `constants` are the other model's.
+        """
         assert case.candidate is not None
         sample = self._sample
         net = sample.nets[case.candidate]
         assert isinstance(net, OtherNet)
         ends = {*sample.job.outputs, *sample.graph.outputs}
         compared = partial(self._accumulated.compared, case.comparison)
-        regions = [Region(begin, net.differing_values(), ends, compared) for begin in begins]
+
+        def led_to(begin: Layer, constants: Collection[Layer]) -> Region:
+            return Region(begin, net.differing_values(), constants, ends, compared)
+
+        regions = [led_to(begin, ()) for begin in begins]
+        with_constants = [led_to(region.begin, constants) for region in regions if constants]
         layers, reads = sample.graph.running(sample.job.outputs), sample.nets.reads
-        follow(regions, Chain(layers, sample.inputs, sample.run_reference, reads=reads))
-        return regions
+        follow(
+            [*regions, *with_constants],
+            Chain(layers, sample.inputs, sample.run_reference, reads=reads),
+        )
+        others = with_constants or regions
+        return [
+            region if region.closes else other for region, other in zip(regions, others, strict=True)
+        ]
 
     def _from_in_front(self, case: CaseSpec) -> Mapping[int, Errors]:
         """By layer that could not run on its inputs, its errors from the inputs of what makes these.
@@ -273,28 +292,3 @@ def _is_otherwise(result: Result) -> bool:
     if evidence.unrepresentable is not None or evidence.right("other_files"):
         return False
     return metrics is not None and not metrics.agrees
-
-
-def _differs(layer: Layer, errors: Errors) -> bool:
-    """Whether a value that `layer` gives is not known to agree in the other model's own run."""
-    known = [errors.get(blob) for blob in layer.outputs]
-    return layer.type != "Input" and any(error is None or not error.agrees for error in known)
-
-
-def _nothing_is_left(reader: Layer, part: Iterable[Layer], errors: Errors) -> bool:
-    """Whether the values of `reader`, which agree, do so in spite of errors of what it reads.
-
-    Those of another shape, or that the other model has not, cannot be measured: without any other, the
-    errors of the `part` in front of it count.
-    """
-    read = _measured(reader.inputs, errors) or _measured((b for x in part for b in x.outputs), errors)
-    wrong = [error for error in read if not error.agrees]
-    return not wrong or all(
-        after.scaled <= LEFT * max(before.scaled for before in wrong)
-        and after.max_abs <= LEFT * max(before.max_abs for before in wrong)
-        for after in _measured(reader.outputs, errors)
-    )
-
-
-def _measured(blobs: Iterable[str], errors: Errors) -> list[Metrics]:
-    return [error for error in map(errors.get, blobs) if error is not None]

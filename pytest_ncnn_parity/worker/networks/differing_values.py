@@ -100,6 +100,12 @@ class DifferingValues:
         source, _ = self._counterparts.agreeing(there)
         self._same[source] = self._counterparts.sources[here]
 
+    def read_by(self, layer: Layer) -> set[str]:
+        """Return the sources of what `layer` reads here, and of what is fed to its counterpart."""
+        at = self._counterparts.of.get(layer.number)
+        fed = () if at is None else at.feeds.values()
+        return {self.source(blob) for blob in (*layer.inputs, *fed)}
+
     def source(self, here: str) -> str:
         return self._counterparts.sources[here]
 
