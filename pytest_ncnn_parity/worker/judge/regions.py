@@ -17,6 +17,9 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
 MOST_LAYERS = 32  # of a region; a fault's would go on to the end of the network
+# how many layers of the other model are computed for all regions of a sample; with other weights in all
+# of its layers there would be no end
+MOST_RUNS = 512
 
 
 class Region:
@@ -42,6 +45,7 @@ class Region:
         self._ends = ends
         self._compared = compared
         self._is_lost = False
+        self._last = begin.number  # of the layers that read what was found
         self.layers: set[int] = set()
         self.readers: list[Layer] = []
         self.errors: dict[str, Metrics | None] = {}
@@ -55,12 +59,23 @@ class Region:
         """Whether every way on from `begin` has led to a value that agrees."""
         return bool(self.layers and self.readers) and not self._is_lost
 
+    def is_closed_by(self, layer: Layer) -> bool:
+        """Whether it closes, and nothing behind `layer` belongs to it."""
+        return self.closes and self._last <= layer.number
+
+    def give_up(self) -> None:
+        self._is_lost = True
+
+    def reached_by(self, layer: Layer) -> bool:
+        """Whether `layer` begins the region or reads what belongs to it."""
+        begins = layer.number == self.begin.number
+        reads = self._values.differ_in(layer.inputs) or self._reads_agreeing(layer)
+        return not self._is_lost and (begins or reads)
+
     def step(self, layer: Layer, blobs: Made) -> None:
-        """Follow `layer`, which the reference has just run on its own values, `blobs`."""
+        """Follow a `layer` that reaches it and that the reference has just run on its own, `blobs`."""
         begins = layer.number == self.begin.number
         differs, right_fed = self._values.differ_in(layer.inputs), self._reads_agreeing(layer)
-        if self._is_lost or not (begins or differs or right_fed):
-            return
         self._add_constants(layer)
         if not blobs.keys() >= set(layer.outputs):  # the reference could not be run
             self._is_lost = True
@@ -75,6 +90,7 @@ class Region:
         if right_fed and not differs:
             if all(value is None for value in values.values()):  # the next one that both have counts
                 self._agreeing.update(map(self._values.source, layer.outputs))
+                self._last = max(self._last, self._values.last_reader(layer))
             self.readers.append(layer)
             self.right_fed.add(layer.number)
             return
@@ -83,6 +99,7 @@ class Region:
             self.readers.append(layer)
             return
         self.layers.add(layer.number)
+        self._last = max(self._last, self._values.last_reader(layer))
         if self._is_elsewhere(layer, blobs, values):
             return
         self._values.add(layer.outputs)
@@ -124,8 +141,23 @@ class Region:
         return False
 
 
-def follow(regions: Sequence[Region], reference: Chain) -> None:
-    """Step the `reference` through its layers, and the `regions` along with it."""
+def follow(regions: Sequence[Region], reference: Chain, explains: Callable[[Region], bool]) -> None:
+    """Step the `reference` through its layers, and the `regions` along with it.
+
+    Once one closes that `explains` what its layers are red for, no other is followed from inside it.
+    """
+    runs, closed = 0, list[Region]()
     for layer, _ in reference.steps():
-        for region in regions:
-            region.step(layer, reference.blobs)
+        for region in (one for one in regions if one.reached_by(layer)):
+            runs += 1
+            if runs > MOST_RUNS:
+                region.give_up()
+            else:
+                region.step(layer, reference.blobs)
+        for region in (one for one in regions if one not in closed and one.is_closed_by(layer)):
+            closed.append(region)
+            if explains(region):
+                inside = region.layers.union(reader.number for reader in region.readers)
+                for other in regions:
+                    if other not in closed and other.begin.number in inside:
+                        other.give_up()

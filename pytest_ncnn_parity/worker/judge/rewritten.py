@@ -11,7 +11,7 @@ read it are right by themselves. What takes a factor back is wrong by itself, an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -27,9 +27,6 @@ from pytest_ncnn_parity.worker.judge.regions import Region, follow
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks.other import OtherNet
 from pytest_ncnn_parity.worker.values.stepping import Chain
-
-# How many red layers are followed one by one. Where more are red, another network was compared.
-MOST_BEGINS = 16
 
 
 class _Part(Frozen):
@@ -223,24 +220,30 @@ class Rewritten:
         left = red.difference(*(part.layers for part in settled))
         left = left.difference(reader.number for part in settled for reader in part.readers)
         moved = len(left) > 1 and not self._is_in_int8(case)
-        if not (restructured or moved) or not 0 < len(left) <= MOST_BEGINS:
+        if not left or not (restructured or moved):
             return
         begins = [sample.graph.layers[number] for number in sorted(left)]
-        for region in self._followed(case, begins, self._red_constants(case)):
-            if not region.closes:
-                continue
+
+        def is_no_fault(region: Region) -> bool:
             layers = [sample.graph.layers[number] for number in sorted(region.layers)]
             readers = [one for one in region.readers if one.number not in region.right_fed]
-            if self._is_no_fault(case, [region.begin], layers, readers, region.errors):
+            return self._is_no_fault(case, [region.begin], layers, readers, region.errors)
+
+        for region in self._followed(case, begins, is_no_fault, self._red_constants(case)):
+            if region.closes and is_no_fault(region):
                 found = region.found
                 yield _Part(frozenset(region.layers), tuple(region.readers), region.errors, found)
 
     def _followed(
-        self, case: CaseSpec, begins: Iterable[Layer], constants: Collection[Layer] = ()
+        self,
+        case: CaseSpec,
+        begins: Iterable[Layer],
+        explains: Callable[[Region], bool],
+        constants: Collection[Layer] = (),
     ) -> list[Region]:
         """What each of `begins` leads to, fed with the reference's values in front of it.
 
-        Where that does not close, `constants` are the other model's.
+        Then the same where `constants` are the other model's as well. For `explains` see `follow`.
         """
         assert case.candidate is not None
         sample = self._sample
@@ -248,21 +251,14 @@ class Rewritten:
         assert isinstance(net, OtherNet)
         ends = {*sample.job.outputs, *sample.graph.outputs}
         compared = partial(self._accumulated.compared, case.comparison)
-
-        def led_to(begin: Layer, constants: Collection[Layer]) -> Region:
-            return Region(begin, net.differing_values(), constants, ends, compared)
-
-        regions = [led_to(begin, ()) for begin in begins]
-        with_constants = [led_to(region.begin, constants) for region in regions if constants]
-        layers, reads = sample.graph.running(sample.job.outputs), sample.nets.reads
-        follow(
-            [*regions, *with_constants],
-            Chain(layers, sample.inputs, sample.run_reference, reads=reads),
-        )
-        others = with_constants or regions
-        return [
-            region if region.closes else other for region, other in zip(regions, others, strict=True)
+        regions = [
+            Region(begin, net.differing_values(), others, ends, compared)
+            for others in ([(), constants] if constants else [()])
+            for begin in begins
         ]
+        layers, reads = sample.graph.running(sample.job.outputs), sample.nets.reads
+        follow(regions, Chain(layers, sample.inputs, sample.run_reference, reads=reads), explains)
+        return regions
 
     def _from_in_front(self, case: CaseSpec) -> Mapping[int, Errors]:
         """By layer that could not run on its inputs, its errors from the inputs of what makes these.
@@ -273,12 +269,13 @@ class Rewritten:
         if case.comparison not in self._in_front:
             graph, net = self._sample.graph, self._sample.nets[case.candidate]
             begins: dict[int, int] = {}
-            for number in sorted(self._misfed[case.comparison])[:MOST_BEGINS]:
+            for number in sorted(self._misfed[case.comparison]):
                 there = net.counterpart(graph.layers[number])
                 if there is not None and len(set(there.feeds.values())) == 1:
                     begins[number] = graph.producer[next(iter(there.feeds.values()))].number
             numbers = sorted(set(begins.values()))
-            regions = self._followed(case, [graph.layers[n] for n in numbers]) if numbers else []
+            layers = [graph.layers[number] for number in numbers]
+            regions = self._followed(case, layers, lambda _: False) if layers else []
             errors = {region.begin.number: region.errors for region in regions}
             self._in_front[case.comparison] = {n: errors[begin] for n, begin in begins.items()}
         return self._in_front[case.comparison]

@@ -106,6 +106,11 @@ class DifferingValues:
         fed = () if at is None else at.feeds.values()
         return {self.source(blob) for blob in (*layer.inputs, *fed)}
 
+    def last_reader(self, layer: Layer) -> int:
+        """Return the number of the last layer here that reads what `layer` gives, or its own."""
+        readers = self._counterparts.here.readers(layer)
+        return max((reader.number for reader in readers), default=layer.number)
+
     def source(self, here: str) -> str:
         return self._counterparts.sources[here]
 

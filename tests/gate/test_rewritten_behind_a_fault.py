@@ -1,4 +1,4 @@
-"""Constants of another model that take back what is written otherwise, and ends in its place."""
+"""What is written otherwise behind a fault: constants that take it back, ends, and many pairs."""
 
 from __future__ import annotations
 
@@ -68,9 +68,30 @@ def picture(path: Path, folded: bool, wrong: bool) -> None:
     net.write(path)
 
 
+PAIRS = 18
+
+
+def in_another_order(path: Path, reordered: bool, wrong: bool) -> None:
+    """Many pairs of convolutions; if `reordered`, the channels between the two of a pair are."""
+    net, x = begun(wrong)
+    rng = np.random.RandomState(0)
+    order = [3, 1, 4, 0, 5, 2] if reordered else list(range(6))
+    for number in range(PAIRS):
+        into, back = rng.normal(0.0, 0.5, (6, 3)), rng.normal(0.0, 0.5, (3, 6))
+        for name, weights in (("into", into[order]), ("back", back[:, order])):
+            params = f"0={len(weights)} 1=1 6={weights.size}"
+            x = net.layer("Convolution", f"{name}_{number}", [x], params=params, weights=[weights])
+            x = net.layer("TanH", f"{name}_{number}_tanh", [x])
+    net.layer("Sigmoid", "last", [x], ["out0"])
+    net.write(path)
+
+
+WRITTEN = (boxes, picture, in_another_order)
+
+
 def test_they_are_no_difference_and_none_behind_a_fault(gate: Gate, pytester: pytest.Pytester) -> None:
     """Of both models the other one may be folded; a wrong convolution is red alone, and its outputs."""
-    for write in (boxes, picture):
+    for write in WRITTEN:
         for folded in (False, True):
             name = f"{write.__name__}{folded}"
             write(pytester.path / name, folded, wrong=False)
@@ -86,5 +107,5 @@ def test_they_are_no_difference_and_none_behind_a_fault(gate: Gate, pytester: py
     run = gate("--ncnn-parity-fix=off")
     judged = [case for model in run.report["models"] for case in model["cases"]]
     failed = {(case["comparison"], case["layer"]) for case in judged if case["outcome"] == "failed"}
-    names = [f"{write.__name__}{folded}_wrong" for write in (boxes, picture) for folded in (False, True)]
+    names = [f"{write.__name__}{folded}_wrong" for write in WRITTEN for folded in (False, True)]
     assert failed == {(name, where) for name in names for where in ("conv", None)}
