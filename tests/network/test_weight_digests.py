@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from calibrated import FP16_WEIGHTS
 from conftest import EXAMPLES
-from network import Network
+from network import FP32_WEIGHTS, Network
 from written_graphs import named, network
 
 from pytest_ncnn_parity.network import param
@@ -76,9 +78,40 @@ def test_a_file_that_cannot_be_read_has_none(tmp_path: Path) -> None:
     assert digests(graph, tmp_path / "empty.bin") == {}
 
 
-def row(path: Path, seeds: list[int]) -> None:
+@pytest.mark.parametrize("last", [-(2.0**-14), -(2.0**-14) * 1.01])
+def test_weights_in_fp16_are_those_that_ncnn_rounds_to_them(last: float, tmp_path: Path) -> None:
+    """A half is rounded up; what is subnormal in fp16 becomes 0, if not in every file; and inf."""
+    graph = network(INPUT, "InnerProduct x 1 1 in0 out0 0=1 2=5 1=1")
+    bias = struct.pack("<f", 0.1)
+    for name, stored in (
+        ("exact", struct.pack("<I5f", 0, 1.0 + 2.0**-11, 1.5 * 2.0**-15, 65520.0, 0.1, last)),
+        ("half", struct.pack("<I5H2x", FP16, 0x3C01, 0x0300, 0x7C00, 0x2E66, 0x8400)),
+        ("flushed", struct.pack("<I5H2x", FP16, 0x3C01, 0, 0x7C00, 0x2E66, 0x8400)),
+    ):
+        (tmp_path / name).write_bytes(stored + bias)
+    exact, half, flushed = (digests(graph, tmp_path / one)[1] for one in ("exact", "half", "flushed"))
+    assert exact.is_same(half) is exact.is_same(flushed) is half.is_same(exact) is (last == -(2.0**-14))
+    assert half.is_same(flushed)
+    assert not exact.is_same(replace(exact, exact=b""))
+    (tmp_path / "other").write_bytes((tmp_path / "half").read_bytes()[:-4] + struct.pack("<f", 0.2))
+    assert not exact.is_same(digests(graph, tmp_path / "other")[1])
+
+
+class HalfNetwork(Network):
+    """Its weights are in fp16 in the file, rounded as ncnn does it."""
+
+    def write(self, stem: Path) -> None:
+        for n, some in enumerate(self._weights):
+            if some is not FP32_WEIGHTS:
+                self._weights[n] = some.astype(np.float16)
+            else:
+                self._weights[n] = FP16_WEIGHTS
+        super().write(stem)
+
+
+def row(path: Path, seeds: list[int], net: Network | None = None) -> None:
     """Convolutions in a row, numbered in their order, with the weights of `seeds`."""
-    net = Network()
+    net = net or Network()
     x = net.layer("Input", "in0", params="0=8 1=8 2=4")
     for n, seed in enumerate(seeds):
         weights = np.random.RandomState(seed).normal(0, 1, (4, 4, 3, 3))
@@ -92,9 +125,13 @@ def matched(folder: Path, here: str = "here", there: str = "there") -> Counterpa
     return counterparts(*graphs, (folder / f"{here}.bin", folder / f"{there}.bin"))
 
 
-def test_where_one_of_a_row_is_missing_the_others_keep_their_weights(tmp_path: Path) -> None:
-    row(tmp_path / "here", [0, 1, 2, 3, 4])
-    row(tmp_path / "there", [0, 1, 3, 4])
+@pytest.mark.parametrize("kinds", [(Network, Network), (Network, HalfNetwork), (HalfNetwork, Network)])
+def test_where_one_of_a_row_is_missing_the_others_keep_their_weights(
+    kinds: tuple[type[Network], type[Network]], tmp_path: Path
+) -> None:
+    """Where one file has them in fp16, too."""
+    row(tmp_path / "here", [0, 1, 2, 3, 4], kinds[0]())
+    row(tmp_path / "there", [0, 1, 3, 4], kinds[1]())
     found = matched(tmp_path)
     layers = {name: one[0] for name, one in named(found).items() if name.startswith("conv")}
     assert layers == {

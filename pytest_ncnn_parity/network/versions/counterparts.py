@@ -29,7 +29,7 @@ class Counterpart(Frozen):
 
     `feeds`: by blob of the other model that is fed, the blob here with its value. `outputs`: by blob
     here, the equivalent blob of the other model. `by`: how they were matched. `same_weights`: whether
-    the weights are known to be equal, byte for byte.
+    the weights are known to be equal, byte for byte or once those of one are rounded to fp16.
     """
 
     layers: tuple[Layer, ...]

@@ -18,7 +18,7 @@ from pytest_ncnn_parity.network.versions.match import PLACE, Match, match
 from pytest_ncnn_parity.network.versions.merged import merged
 from pytest_ncnn_parity.network.versions.read_in_place import read_alike
 from pytest_ncnn_parity.network.versions.units import Units, equivalent, is_copy
-from pytest_ncnn_parity.network.versions.weight_digests import digests
+from pytest_ncnn_parity.network.versions.weight_digests import Digest, digests
 
 MOST_MOVED = 16  # where more activations differ, another network was compared
 
@@ -171,23 +171,29 @@ def _both_ways(pairs: Match) -> tuple[dict[int, int], dict[int, int]]:
 
 def _equal_weights(own: Units, other: Units, files: tuple[Path, Path]) -> dict[int, int]:
     """Pairs of units with the same weights, which no other unit of either network has."""
-    by_digest: list[dict[bytes, list[int]]] = []
-    for units, path in zip((own, other), files, strict=True):
-        found: dict[bytes, list[int]] = {}
-        for layer, digest in digests(units.graph, path).items():
-            found.setdefault(digest, []).append(layer)
-        by_digest.append(found)
-    ours, theirs = by_digest
+    found = [digests(units.graph, path) for units, path in zip((own, other), files, strict=True)]
+    ours, theirs = map(_by_rounded, found)
     numbers = [
         {unit.core.number: n for n, unit in enumerate(units.units) if not unit.joined}
         for units in (own, other)
     ]
-    return {
-        numbers[0][here[0]]: numbers[1][theirs[digest][0]]
+    alone = (
+        (here[0], theirs[digest][0])
         for digest, here in ours.items()
         if len(here) == len(theirs.get(digest, ())) == 1
-        if here[0] in numbers[0] and theirs[digest][0] in numbers[1]
+    )
+    return {
+        numbers[0][here]: numbers[1][there]
+        for here, there in alone
+        if here in numbers[0] and there in numbers[1] and found[0][here].is_same(found[1][there])
     }
+
+
+def _by_rounded(found: Mapping[int, Digest]) -> dict[bytes, list[int]]:
+    layers: dict[bytes, list[int]] = {}
+    for layer, digest in found.items():
+        layers.setdefault(digest.as_half, []).append(layer)
+    return layers
 
 
 def _gives_more(own: Units, other: Units, unit: int, counterpart: int) -> bool:

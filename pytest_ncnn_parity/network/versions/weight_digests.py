@@ -1,4 +1,6 @@
-"""Which layers of two networks have the same weights: digests of the bytes that each reads.
+"""Which layers of two networks have the same weights: digests of what each reads.
+
+Weights of one of them may be those of the other in fp16, as pnnx stores them.
 
 What a layer reads follows from its line and from the tags in the file (load_model in src/layer,
 src/modelbin.cpp). Behind a layer of which that is not known, nothing is.
@@ -8,17 +10,28 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
+import numpy as np
+
+from pytest_ncnn_parity.base.arrays import Array
+from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import is_quantized
 from pytest_ncnn_parity.network.int8_tensors import tensors
 from pytest_ncnn_parity.network.operator_kinds import COPYING, ELEMENTWISE
 from pytest_ncnn_parity.network.parameters import UNSET, NotANumber, number
 from pytest_ncnn_parity.network.versions.folding import CHANGED_BY_FOLDING
-from pytest_ncnn_parity.network.weight_tags import end_of_weights, reads_weights
+from pytest_ncnn_parity.network.weight_tags import (
+    FP16,
+    FP32,
+    FP32_IN_OLD_FILES,
+    TAG_BYTES,
+    end_of_weights,
+    reads_weights,
+)
 
 Read = tuple[int, bool]  # how many numbers, and whether a tag says in which format they are
 
@@ -51,37 +64,93 @@ _NONE = (
 )
 
 
-def digests(graph: Graph, path: Path) -> dict[int, bytes]:
-    """By number, a digest of the bytes that each layer of `graph` reads from its .bin at `path`.
+class Digest(Frozen):
+    """Of what a layer reads: of its bytes, and of these with weights as fp16. `in_half`: if they are."""
+
+    exact: bytes
+    as_half: bytes
+    in_half: bool
+
+    def is_same(self, other: Digest) -> bool:
+        """Whether both are the same, or if one is in fp16, whether both are in fp16."""
+        in_half = self.in_half or other.in_half
+        return self.exact == other.exact or (in_half and self.as_half == other.as_half)
+
+
+class _Piece(Frozen):
+    """The bytes from `start` to `end`: numbers in fp32, or as many as `tagged` says behind a tag."""
+
+    start: int
+    end: int
+    tagged: int | None
+
+
+def digests(graph: Graph, path: Path) -> dict[int, Digest]:
+    """By number, a digest of what each layer of `graph` reads from its .bin at `path`.
 
     None of a file that cannot be read, which is an error of its own.
     """
     try:
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-            return {
-                number: hashlib.blake2b(content[start:end], digest_size=16).digest()
-                for number, (start, end) in spans(graph, content).items()
-            }
+            pieces = _pieces(graph, content)
+            return {number: _digest(content, own) for number, own in pieces.items()}
     except (OSError, ValueError):  # ValueError: it is empty
         return {}
 
 
+def _digest(content: mmap, pieces: Sequence[_Piece]) -> Digest:
+    exact, as_half = (hashlib.blake2b(digest_size=16) for _ in range(2))
+    in_half = False
+    for piece in pieces:
+        stored = content[piece.start : piece.end]
+        exact.update(stored)
+        tag = None if piece.tagged is None else struct.unpack_from("<I", stored)[0]
+        in_half |= tag == FP16
+        if tag in (FP16, FP32, FP32_IN_OLD_FILES):
+            dtype = "<u2" if tag == FP16 else "<u4"
+            bits = np.frombuffer(stored, dtype, piece.tagged or 0, TAG_BYTES)
+            stored = (_flushed(bits) if tag == FP16 else _rounded(bits)).tobytes()
+        as_half.update(stored)
+    return Digest(exact.digest(), as_half.digest(), in_half)
+
+
+def _rounded(bits: Array) -> Array:
+    """The fp16 that ncnn makes of fp32, both as their bits (float32_to_float16 in src/mat.cpp)."""
+    sign, size = bits >> 16 & 0x8000, bits & 0x7FFFFFFF
+    smallest, beyond = 113 << 23, 143 << 23  # normal in fp16, and no longer finite
+    normal = (size - (112 << 23) + 0x1000) >> 13
+    half = np.where(size < smallest, 0, np.where(size >= beyond, 0x7C00, normal))
+    return (sign | half).astype("<u2")
+
+
+def _flushed(half: Array) -> Array:
+    """The bits of fp16 with 0 in place of subnormal numbers, which some writers keep."""
+    return np.where(half & 0x7C00, half, half & 0x8000).astype("<u2")
+
+
 def spans(graph: Graph, content: bytes | mmap) -> dict[int, tuple[int, int]]:
     """By number, where the bytes begin and end that a layer reads; only of layers that read any."""
-    found: dict[int, tuple[int, int]] = {}
+    pieces = _pieces(graph, content)
+    return {number: (own[0].start, own[-1].end) for number, own in pieces.items()}
+
+
+def _pieces(graph: Graph, content: bytes | mmap) -> dict[int, list[_Piece]]:
+    """By number, what a layer reads one after the other; only of layers that read any."""
+    found: dict[int, list[_Piece]] = {}
     at = 0
     for layer in graph.layers:
-        end = at
+        own: list[_Piece] = []
         try:
             for count, tagged in _read(layer):
-                end = end_of_weights(content, end, count) if tagged else end + 4 * count
+                end = end_of_weights(content, at, count) if tagged else at + 4 * count
+                own.append(_Piece(at, end, count if tagged else None))
+                at = end
         except (NotANumber, struct.error):
             break
-        if end > len(content):
+        if at > len(content):
             break
-        if end > at:
-            found[layer.number] = at, end
-        at = end
+        if own and at > own[0].start:
+            found[layer.number] = own
     return found
 
 
