@@ -1,4 +1,4 @@
-"""What is written otherwise behind a fault: constants that take it back, ends, and many pairs."""
+"""What is written otherwise behind a fault: constants that take it back, ends, many pairs, and joins."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def begun(wrong: bool) -> tuple[Network, str]:
 
 
 def convolution(net: Network, blob: str, name: str, factor: float = 1.0, bias: float = 0.0) -> str:
-    weights = factor * np.random.RandomState(len(name)).normal(0.0, 0.6, (4 if name == "head" else 3, 3))
+    outputs = 4 if name == "numbers" else 3
+    weights = factor * np.random.RandomState(len(name)).normal(0.0, 0.6, (outputs, 3))
     params = f"0={len(weights)} 1=1 5=1 6={weights.size}"
     biases = np.full(len(weights), bias)
     return net.layer("Convolution", name, [blob], params=params, weights=[weights, biases])
@@ -32,7 +33,7 @@ def convolution(net: Network, blob: str, name: str, factor: float = 1.0, bias: f
 def boxes(path: Path, folded: bool, wrong: bool) -> None:
     """A detector's boxes; if `folded`, factors of the values are in its grid and its anchors."""
     net, x = begun(wrong)
-    x = net.layer("Sigmoid", "sigmoid", [convolution(net, x, "head")])
+    x = net.layer("Sigmoid", "sigmoid", [convolution(net, x, "numbers")])
     place = net.layer("Slice", "slice", [x], ["place", "size"], "-23300=2,2,2 1=0")
     constants = np.random.RandomState(0).uniform(3.0, 9.0, (2, 2, 4, 4))
     grid, anchors = (
@@ -86,7 +87,22 @@ def in_another_order(path: Path, reordered: bool, wrong: bool) -> None:
     net.write(path)
 
 
-WRITTEN = (boxes, picture, in_another_order)
+def heads(path: Path, rows_first: bool, wrong: bool) -> None:
+    """Two heads whose places become rows, which are joined; if `rows_first`, after a Reshape."""
+    net, x = begun(wrong)
+    rows = []
+    for name, blob in zip(("head", "other"), net.split(x, 2), strict=True):
+        x = net.layer("TanH", f"{name}_tanh", [convolution(net, blob, name)])
+        turned, shaped = ("0=1", "0=16 1=3") if rows_first else ("0=3", "0=3 1=16")
+        layers = [("Permute", turned), ("Reshape", shaped)]
+        for kind, params in layers[::-1] if rows_first else layers:
+            x = net.layer(kind, f"{name}_{kind.lower()}", [x], params=params)
+        rows.append(x)
+    net.layer("Concat", "rows", rows, ["out0"], "0=0")
+    net.write(path)
+
+
+WRITTEN = (boxes, picture, in_another_order, heads)
 
 
 def test_they_are_no_difference_and_none_behind_a_fault(gate: Gate, pytester: pytest.Pytester) -> None:
@@ -109,3 +125,21 @@ def test_they_are_no_difference_and_none_behind_a_fault(gate: Gate, pytester: py
     failed = {(case["comparison"], case["layer"]) for case in judged if case["outcome"] == "failed"}
     names = [f"{write.__name__}{folded}_wrong" for write in WRITTEN for folded in (False, True)]
     assert failed == {(name, where) for name in names for where in ("conv", None)}
+
+
+def test_values_that_an_output_joins_in_another_order_are_wrong(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    for name in ("net", "other"):
+        net, x = begun(wrong=False)
+        parts = [
+            net.layer("TanH", f"{part}_tanh", [convolution(net, blob, part)])
+            for part, blob in zip(("first", "second"), net.split(x, 2), strict=True)
+        ]
+        net.layer("Concat", "joined", parts if name == "net" else parts[::-1], ["out0"], "0=0")
+        net.write(pytester.path / name)
+    networks.spec(pytester.path, networks.NOISE + networks.WITH_OTHER)
+    assert gate("--ncnn-parity-fix=off").ids("failed") == [
+        "noise::other::joined",
+        "noise::other::output:out0",
+    ]

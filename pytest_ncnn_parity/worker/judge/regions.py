@@ -6,7 +6,7 @@ Fed with the reference's values in front of it, such a part shows by itself that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.network.graph import Layer
@@ -23,7 +23,7 @@ MOST_RUNS = 512
 
 
 class Region:
-    """The layers behind `begin` whose values differ, and those behind them whose values agree.
+    """The layers behind `begins` whose values differ, and those behind them whose values agree.
 
     `constants`: layers without inputs that differ as well, and belong to it where they are read.
     `ends`: outputs of the network, which must not differ. `compared` gives the metrics of a value of
@@ -32,49 +32,57 @@ class Region:
 
     def __init__(
         self,
-        begin: Layer,
+        begins: Sequence[Layer],
         values: DifferingValues,
         constants: Iterable[Layer],
         ends: Container[str],
         compared: Callable[[str, Blob, Blob], Metrics | None],
     ) -> None:
-        self.begin = begin
+        self.begins = begins
+        self._first = {one.number for one in begins}
         self._values = values
-        others = [one for one in constants if one != begin]
+        others = [one for one in constants if one.number not in self._first]
         self._constants = {values.source(blob): one for one in others for blob in one.outputs}
         self._ends = ends
         self._compared = compared
         self._is_lost = False
-        self._last = begin.number  # of the layers that read what was found
+        self._last = max(self._first)  # of the layers that read what was found
         self.layers: set[int] = set()
         self.readers: list[Layer] = []
         self.errors: dict[str, Metrics | None] = {}
-        self.right_fed: set[int] = set()  # those of the readers that are fed with the reference's value
+        self._right_fed: set[int] = set()  # those of the readers that are fed with the reference's value
         self.found = ""  # in words, where the other model has a value of this region
         self._there: dict[str, Blob] = {}  # what the other model makes of the first value
         self._agreeing: set[str] = set()  # blobs of this region that it has under other names
 
     @property
     def closes(self) -> bool:
-        """Whether every way on from `begin` has led to a value that agrees."""
+        """Whether every way on from `begins` has led to a value that agrees."""
         return bool(self.layers and self.readers) and not self._is_lost
+
+    @property
+    def behind(self) -> list[Layer]:
+        """Those of the readers that read what differs."""
+        return [one for one in self.readers if one.number not in self._right_fed]
 
     def is_closed_by(self, layer: Layer) -> bool:
         """Whether it closes, and nothing behind `layer` belongs to it."""
         return self.closes and self._last <= layer.number
+
+    def begins_in(self, layers: Collection[int]) -> bool:
+        return self._first.issubset(layers)
 
     def give_up(self) -> None:
         self._is_lost = True
 
     def reached_by(self, layer: Layer) -> bool:
         """Whether `layer` begins the region or reads what belongs to it."""
-        begins = layer.number == self.begin.number
         reads = self._values.differ_in(layer.inputs) or self._reads_agreeing(layer)
-        return not self._is_lost and (begins or reads)
+        return not self._is_lost and (layer.number in self._first or reads)
 
     def step(self, layer: Layer, blobs: Made) -> None:
         """Follow a `layer` that reaches it and that the reference has just run on its own, `blobs`."""
-        begins = layer.number == self.begin.number
+        begins = layer.number in self._first
         differs, right_fed = self._values.differ_in(layer.inputs), self._reads_agreeing(layer)
         self._add_constants(layer)
         if not blobs.keys() >= set(layer.outputs):  # the reference could not be run
@@ -92,7 +100,7 @@ class Region:
                 self._agreeing.update(map(self._values.source, layer.outputs))
                 self._last = max(self._last, self._values.last_reader(layer))
             self.readers.append(layer)
-            self.right_fed.add(layer.number)
+            self._right_fed.add(layer.number)
             return
         known = [self.errors[blob] for blob in layer.outputs]
         if not begins and all(error is not None and error.agrees for error in known):
@@ -121,7 +129,9 @@ class Region:
         It is one that layers which only the other model has make of the first value; or `layer` is one
         of those that only the reference has.
         """
-        begins = layer.number == self.begin.number
+        if len(self.begins) > 1:
+            return False
+        begins = layer.number in self._first
         if begins:
             self._there = self._values.behind(layer, blobs)
         elif limits(layer):
@@ -159,5 +169,5 @@ def follow(regions: Sequence[Region], reference: Chain, explains: Callable[[Regi
             if explains(region):
                 inside = region.layers.union(reader.number for reader in region.readers)
                 for other in regions:
-                    if other not in closed and other.begin.number in inside:
+                    if other not in closed and other.begins_in(inside):
                         other.give_up()

@@ -108,9 +108,8 @@ class Rewritten:
         same = sources(self._sample.graph)
         own, its = [same[b] for b in layer.inputs], [same[there.feeds[b]] for b in there.last.inputs]
         readers = [reader.number for reader in self._sample.graph.readers(layer)]
-        return (
-            own != its and sorted(own) == sorted(its) and self._red[case.comparison].issuperset(readers)
-        )
+        are_red = bool(readers) and self._red[case.comparison].issuperset(readers)
+        return own != its and sorted(own) == sorted(its) and are_red
 
     def _by_own_values(self, layer: Layer, result: Result, errors: Errors) -> Result:
         """`result`, or that on the other model's own values, if it is far better by `errors`."""
@@ -222,22 +221,32 @@ class Rewritten:
         moved = len(left) > 1 and not self._is_in_int8(case)
         if not left or not (restructured or moved):
             return
-        begins = [sample.graph.layers[number] for number in sorted(left)]
+        begins = [*([sample.graph.layers[number]] for number in sorted(left)), *self._met(case, left)]
 
         def is_no_fault(region: Region) -> bool:
             layers = [sample.graph.layers[number] for number in sorted(region.layers)]
-            readers = [one for one in region.readers if one.number not in region.right_fed]
-            return self._is_no_fault(case, [region.begin], layers, readers, region.errors)
+            return self._is_no_fault(case, region.begins, layers, region.behind, region.errors)
 
         for region in self._followed(case, begins, is_no_fault, self._red_constants(case)):
             if region.closes and is_no_fault(region):
-                found = region.found
-                yield _Part(frozenset(region.layers), tuple(region.readers), region.errors, found)
+                layers, readers = frozenset(region.layers), tuple(region.readers)
+                yield _Part(layers, readers, region.errors, region.found)
+
+    def _met(self, case: CaseSpec, red: Collection[int]) -> list[list[Layer]]:
+        """Those of the layers `red` that one of them reads together, so that none is right alone."""
+        assert case.candidate is not None
+        graph, net = self._sample.graph, self._sample.nets[case.candidate]
+        groups: set[tuple[int, ...]] = set()
+        for number in red:
+            if (there := net.counterpart(graph.layers[number])) is not None:
+                makers = {graph.producer[blob].number for blob in there.feeds.values()}
+                groups.add(tuple(sorted(makers.intersection(red))))
+        return [[graph.layers[n] for n in group] for group in sorted(groups) if len(group) > 1]
 
     def _followed(
         self,
         case: CaseSpec,
-        begins: Iterable[Layer],
+        begins: Iterable[Sequence[Layer]],
         explains: Callable[[Region], bool],
         constants: Collection[Layer] = (),
     ) -> list[Region]:
@@ -252,9 +261,9 @@ class Rewritten:
         ends = {*sample.job.outputs, *sample.graph.outputs}
         compared = partial(self._accumulated.compared, case.comparison)
         regions = [
-            Region(begin, net.differing_values(), others, ends, compared)
+            Region(some, net.differing_values(), others, ends, compared)
             for others in ([(), constants] if constants else [()])
-            for begin in begins
+            for some in begins
         ]
         layers, reads = sample.graph.running(sample.job.outputs), sample.nets.reads
         follow(regions, Chain(layers, sample.inputs, sample.run_reference, reads=reads), explains)
@@ -274,9 +283,9 @@ class Rewritten:
                 if there is not None and len(set(there.feeds.values())) == 1:
                     begins[number] = graph.producer[next(iter(there.feeds.values()))].number
             numbers = sorted(set(begins.values()))
-            layers = [graph.layers[number] for number in numbers]
+            layers = [[graph.layers[number]] for number in numbers]
             regions = self._followed(case, layers, lambda _: False) if layers else []
-            errors = {region.begin.number: region.errors for region in regions}
+            errors = {region.begins[0].number: region.errors for region in regions}
             self._in_front[case.comparison] = {n: errors[begin] for n, begin in begins.items()}
         return self._in_front[case.comparison]
 
