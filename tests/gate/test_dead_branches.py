@@ -57,3 +57,25 @@ def test_what_is_made_large_again_behind_it_is_red(gate: Gate, pytester: pytest.
     assert run.cases[f"noise::{FP16}::output:out0"]["outcome"] == "failed"
     for comparison in (FP16, RANGE):
         assert {"first", "second"} & {name.rpartition("::")[2] for name in run.ids("failed", comparison)}
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "red"), [(0.01, False), (1e-6, True)], ids=["beside-more", "beside-as-little"]
+)
+def test_a_sum_of_values_that_are_lost_matters_only_beside_as_little(
+    gate: Gate, pytester: pytest.Pytester, epsilon: float, red: bool
+) -> None:
+    """The features of a linear attention that are shut, and the epsilon of its denominator."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=12 1=12 2=8")
+    x = net.layer("ReLU", "features", [x])
+    for name in ("small", "lost"):
+        x = net.layer("BinaryOp", name, [x], params="0=2 1=1 2=0.0001")
+    x = net.layer("Reduction", "total", [x], params="0=0 1=0 4=1 5=1 -23303=2,1,2")
+    x = net.layer("BinaryOp", "denominator", [x], params=f"0=0 1=1 2={epsilon:g}")
+    net.layer("BinaryOp", "share", [x], ["out0"], "0=8 1=1 2=0.001")
+    net.write(pytester.path / "net")
+    networks.spec(pytester.path, f"{networks.NOISE}compare: [{FP16}, {RANGE}]\n")
+    run = gate("--ncnn-parity-fix=off")
+    layers = {name.rpartition("::")[2] for name in run.ids("failed")} - {"output:out0"}
+    assert layers == ({"lost"} if red else set())

@@ -192,6 +192,11 @@ class Blob:
         """The number of nonzero elements that fp16 rounds to zero."""
         return self.measured().tiny
 
+    @property
+    def subnormal(self) -> bool:
+        """Whether all elements are finite floats below the smallest normal number of fp16."""
+        return self.floating and not (self.nan or self.infinite) and self.absmax < FP16_NORMAL
+
     def overflows(self, half: str | None) -> bool:
         return half == "fp16" and self.absmax >= FP16_OVERFLOW
 

@@ -14,19 +14,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from pytest_ncnn_parity.compare.metrics import agrees_but_for_ends, agrees_but_for_inf
-from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.operator_kinds import copies
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.fp16.reach import Reach
 from pytest_ncnn_parity.worker.judge.fp16.reference import Reference
-from pytest_ncnn_parity.worker.values.blob import Blob, Made
-
-
-def _is_tiny(value: Blob) -> bool:
-    finite = value.floating and not (value.nan or value.infinite)
-    return finite and value.absmax < FP16_NORMAL
+from pytest_ncnn_parity.worker.values.blob import Made
 
 
 class OwnValues:
@@ -56,7 +50,9 @@ class OwnValues:
         At the other end of fp16, no value of either side reaches the smallest normal number.
         """
         agrees = agrees_but_for_inf if case.half == "fp16" else agrees_but_for_ends
-        tiny = case.half == "fp16" and all(map(_is_tiny, (*outputs.values(), *expected.values())))
+        tiny = case.half == "fp16" and all(
+            one.subnormal for one in (*outputs.values(), *expected.values())
+        )
         if tiny or all(
             agrees(outputs[blob].array, value.array, case.tolerance) for blob, value in expected.items()
         ):
@@ -90,7 +86,7 @@ class OwnValues:
     def _are_tiny(self, layer: Layer, outputs: Made) -> bool:
         """Whether `outputs`, and what `layer` gives in the reference, are tiny."""
         true = (self._reference.blobs[blob] for blob in layer.outputs)
-        return all(map(_is_tiny, (*outputs.values(), *true)))
+        return all(one.subnormal for one in (*outputs.values(), *true))
 
     def _let_go(self, own: Made, blobs: Iterable[str]) -> None:
         """Drop those of `blobs` whose readers have all been judged."""

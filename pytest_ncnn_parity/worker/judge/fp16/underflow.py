@@ -1,10 +1,10 @@
 """Values that become 0 in fp16: mostly harmless, and a fault of their source if a reader breaks.
 
 A reader that is right with a 0 may hand on another: the root of 1e-8 is 1e-4, for which its scale
-takes 0 as well, and the division behind it breaks. And a reader that makes inf of a 0, or computes
-another value from one that was handed on, may be followed by one that is right with that: a Clip, or
-the maximum of a logarithm and a number. So all are followed from layer to layer, and results upstream
-are held back until the last reader has run.
+takes 0 as well, and the division behind it breaks. And a reader that makes inf of a 0, or another value
+of one that was handed on, may be followed by one that is right with that: a Clip, or what the sum of
+tiny values is added to. So all are followed from layer to layer, and results upstream are held back
+until the last reader has run.
 """
 
 from __future__ import annotations
@@ -34,11 +34,7 @@ class Underflows:
     """Follows tiny values from the layers that produce them to their readers, for one sample."""
 
     def __init__(
-        self,
-        reference: Reference,
-        nets: JobNets,
-        natures: Natures,
-        known: KnownUnderflows,
+        self, reference: Reference, nets: JobNets, natures: Natures, known: KnownUnderflows
     ) -> None:
         """`known`, which grows: what is known of the reference."""
         self._reference = reference
@@ -48,8 +44,8 @@ class Underflows:
         self._cancelled = Cancelled(reference, natures)
         self._zeroed = Zeroed(reference, known.zeros)
         self._effects = known.effects
-        # by comparison, what readers computed from such values, if elements are lost though within the
-        # tolerance, or out of it and the readers decide, until its last reader has run
+        # by comparison, what readers computed from such values, if elements are lost within the
+        # tolerance, or it is out of it and its readers decide, until the last of them has run
         self._handed_on: dict[str, dict[str, LostValue]] = {}
         # by comparison and blob, such values that are out of tolerance, until the last reader has run
         self._open: dict[tuple[str, str], LostValue] = {}
@@ -119,10 +115,11 @@ class Underflows:
         self._zeroed.let_go()
 
     def _miss(self, comparison: str, wrong: Underflow, sources: Iterable[str]) -> None:
-        """Record that the makers of all `sources` fail for what is `wrong` with a reader."""
+        """Record that the makers of `sources` fail for what is `wrong` with a reader, but for itself."""
         for source in sources:
-            missed = self._from(wrong, source)
-            self._missed.setdefault((comparison, self._origin(source).number), missed)
+            maker = self._origin(source).number
+            if maker != wrong.reader_number:
+                self._missed.setdefault((comparison, maker), self._from(wrong, source))
         self._broken.setdefault((comparison, wrong.reader_number), self._origin(wrong.blob))
 
     def settled(self, case: CaseSpec, layer: Layer, result: Result) -> Result:
@@ -228,8 +225,8 @@ class Underflows:
     def _measured(self, layer: Layer, tolerance: Tolerance, lost: Mapping[str, LostValue]) -> Effect:
         """What breaks `layer`, or what it hands on.
 
-        Of several inputs those are to blame that make inf or nan of a value by themselves, or else those
-        that break it by themselves, and all of them if none does.
+        Of several inputs those are to blame that make inf or nan by themselves, or else those that break
+        it by themselves, and all of them if none does.
         """
         alone = {
             blob: self._tried(layer, tolerance, {blob: one}, one.sources) for blob, one in lost.items()
@@ -266,7 +263,6 @@ class Underflows:
             wrong = replace(found, failure=failed.death.detail)
             return NO_EFFECT._replace(wrong=wrong, sources=sources)
         first = next((one.wrong for one in lost.values() if one.wrong is not None), None)
-        followed = layer.type in BY_ELEMENT
         only_ends = any(one.only_ends for one in lost.values())
         handed_on = {}
         for output, value in made.items():
@@ -278,7 +274,8 @@ class Underflows:
             harmless = metrics.agrees or (only_ends and not nonfinite)
             if not (harmless or self._cancelled.explain(layer, output, lost, value, tolerance)):
                 wrong = first or replace(found, scaled=metrics.scaled, nonfinite=nonfinite)
-                follows = followed and not value.nan
+                tiny = value.subnormal and right.subnormal
+                follows = (tiny or layer.type in BY_ELEMENT) and not value.nan
                 of_inf = self._reference.differs(output, value, right, tolerance) == "inf"
                 if not (self._reference.is_only_read(output) and (follows or of_inf)):
                     return NO_EFFECT._replace(wrong=wrong, sources=sources)
