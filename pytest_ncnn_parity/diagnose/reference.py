@@ -51,7 +51,7 @@ _FAULTS: Mapping[KernelFault, tuple[str, str]] = MappingProxyType(
         ),
         "sums": (
             "rounds after each of many summands",
-            "on cpu fp32 {} is far from what float64 gives for the same inputs; the candidate is not",
+            "on cpu fp32 {} is far from what float64 gives for the same inputs",
         ),
     }
 )

@@ -1,8 +1,9 @@
-"""What a norm makes of its input in float64: the factor and the summand of each channel.
+"""What norms make of their input in float64.
 
-ncnn's CPU kernels add up a channel in fp32, one element after the other (src/layer/instancenorm.cpp,
-groupnorm.cpp). Where the mean is large beside the deviation, as in a flat or letterboxed picture, it is
-off by so much that the result is wrong, in plain and in packed kernels alike. Vulkan adds up in parts.
+ncnn's CPU kernels add up a channel or row in fp32, one element after the other
+(src/layer/instancenorm.cpp, groupnorm.cpp, layernorm.cpp, mvn.cpp). Where the mean is large beside the
+deviation, as in a flat or letterboxed picture, it is off by so much that the result is wrong, in plain
+and in packed kernels alike. Vulkan adds up in parts.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal, number
 from pytest_ncnn_parity.worker.values.blob import Made
 
-NORMS = {"InstanceNorm": 0, "GroupNorm": 1}  # by operator, the id of the number of channels
+_BY_CHANNEL = {"InstanceNorm": 0, "GroupNorm": 1}  # by operator, the id of the number of channels
+NORMS = frozenset((*_BY_CHANNEL, "LayerNorm", "MVN"))
 MOST_ROUNDED = 2.0**-20  # the share of themselves by which equal values may differ
 Weights = Callable[[Layer], Array]
 
@@ -31,7 +33,7 @@ def factors_of(layer: Layer, value: Array, weights: Weights) -> tuple[Array, Arr
     rows = _rows(layer, value)
     if rows is None:
         return None
-    first, channels = NORMS[layer.type], len(value)
+    first, channels = _BY_CHANNEL[layer.type], len(value)
     factor = 1.0 / np.sqrt(rows.var(axis=1) + decimal(layer, first + 1, 0.001))
     factors = np.repeat(factor, channels // len(rows))
     summands = np.repeat(-rows.mean(axis=1) * factor, channels // len(rows))
@@ -46,7 +48,7 @@ def factors_of(layer: Layer, value: Array, weights: Weights) -> tuple[Array, Arr
 
 def _rows(layer: Layer, value: Array) -> Array | None:
     """What an InstanceNorm or GroupNorm norms together, a row each; None as in `factors_of`."""
-    first = NORMS.get(layer.type)
+    first = _BY_CHANNEL.get(layer.type)
     if first is None or not value.size or not np.isfinite(value).all():
         return None
     if layer.type == "InstanceNorm" and value.ndim < 3:
@@ -76,8 +78,9 @@ def flat(layer: Layer, value: Array) -> Array | None:
 
 
 def _last_axes(shape: tuple[int, ...], size: int) -> tuple[int, ...]:
-    """The last axes, as many as have `size` elements together; the last one if none have."""
-    count = next((n for n in range(1, len(shape) + 1) if math.prod(shape[-n:]) == size), 1)
+    """What a LayerNorm norms together: the last axes with `size` elements, or all but the first."""
+    most = max(1, len(shape) - 1)
+    count = next((n for n in range(1, most) if math.prod(shape[-n:]) == size), most)
     return tuple(range(-count, 0))
 
 
@@ -88,11 +91,15 @@ def _is_one_number(value: Array, axes: tuple[int, ...]) -> Array:
 
 
 def exact(layer: Layer, values: Made, weights: Weights) -> Array | None:
-    """What an InstanceNorm or GroupNorm gives in float64; None as in `factors_of`."""
+    """What a norm gives in float64; None for other layers and inputs, and for what is not finite."""
     if layer.type not in NORMS:
         return None
     value = values[layer.inputs[0]].array
     try:
+        if layer.type == "LayerNorm":
+            return _layer_norm(layer, value, weights)
+        if layer.type == "MVN":
+            return _mean_variance_norm(layer, value)
         known = factors_of(layer, value, weights)
     except NotANumber:
         return None
@@ -101,3 +108,33 @@ def exact(layer: Layer, values: Made, weights: Weights) -> Array | None:
     factors, summands = (one.reshape(-1, *[1] * (value.ndim - 1)) for one in known)
     true: Array = value * factors + summands
     return true
+
+
+def _layer_norm(layer: Layer, value: Array, weights: Weights) -> Array | None:
+    """(x - mean) / sqrt(var + eps) * gamma + beta (src/layer/layernorm.cpp)."""
+    if not value.size or not np.isfinite(value).all():
+        return None
+    axes = _last_axes(value.shape, number(layer, 0))
+    value = value.astype(np.float64)
+    deviation = np.sqrt(value.var(axes, keepdims=True) + decimal(layer, 1, 0.001))
+    true: Array = (value - value.mean(axes, keepdims=True)) / deviation
+    if number(layer, 2, 1):
+        shape = value.shape[-len(axes) :]
+        size, raw = math.prod(shape), weights(layer)
+        if len(raw) < 2 * size:
+            return None
+        gamma, beta = raw[: 2 * size].reshape(2, *shape)
+        true = true * gamma + beta
+    return true
+
+
+def _mean_variance_norm(layer: Layer, value: Array) -> Array | None:
+    """x - mean, or that divided by the deviation and epsilon (src/layer/mvn.cpp)."""
+    if value.ndim < 3 or not value.size or not np.isfinite(value).all():
+        return None
+    axes = None if number(layer, 1) else tuple(range(1, value.ndim))
+    centred: Array = value.astype(np.float64)
+    centred = centred - centred.mean(axes, keepdims=True)
+    if not number(layer, 0):
+        return centred
+    return centred / (np.sqrt((centred**2).mean(axes, keepdims=True)) + decimal(layer, 2, 0.0001))

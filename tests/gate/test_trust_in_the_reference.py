@@ -233,6 +233,7 @@ def test_a_layer_of_one_input_that_is_given_two_is_named(gate: Gate, pytester: p
     "norm",
     [
         "InstanceNorm 0=8 1=1e-5 2=0",
+        "LayerNorm 0=16384 1=1e-5 2=0",
         pytest.param(
             "GroupNorm 0=2 1=8 2=1e-5 3=0",
             marks=pytest.mark.since_ncnn("1.0.20261020", "before that Vulkan agrees with the CPU"),
@@ -263,6 +264,27 @@ def test_a_norm_that_loses_its_mean_in_its_sums_is_the_references_fault(
     alone = gate("-k", "output")
     assert {alone.cases[n]["cause"] for n in alone.ids("failed")} == {"reference"}
     assert "norm (" in alone.output
+
+
+@pytest.mark.once
+def test_a_norm_that_only_the_cpu_computes_is_at_fault_where_it_is_wrong_on_both_sides(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Of one number it leaves rounding, divided by its epsilon: in fp16 it reads the next number."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=64 1=64 2=8")
+    x = net.layer("ReLU", "stored", [x])
+    x = net.layer("MVN", "norm", [x], params="0=1 1=0 2=1e-9")
+    net.layer("Sigmoid", "level", [x], ["out0"])
+    net.write(pytester.path / "net")
+    np.save(pytester.path / "in0.npy", np.linspace(0.1, 3.0, 8).repeat(64 * 64).reshape(8, 64, 64))
+    inputs = "inputs:\n  flat: {in0: {file: in0.npy}}\n"
+    networks.spec(pytester.path, f"{inputs}compare: [fp16-vs-fp32-vulkan]\n")
+    run = gate()
+    (name,) = run.ids("failed")
+    assert run.cases[name]["cause"] == "reference"
+    assert "depends on norm (MVN)" in run.cases[name]["message"]
+    assert not any(fix["masks"] for fix in run.fixes.values())
 
 
 def test_a_norm_that_overflows_on_both_sides_is_not_the_references_fault(

@@ -27,6 +27,11 @@ NORMS = [
     "InstanceNorm 0=8 1=1e-5 2=0",
     "GroupNorm 0=4 1=8 2=1e-3 3=1",
     "GroupNorm 0=1 1=8 2=1e-5 3=0",
+    "LayerNorm 0=16 1=1e-3 2=0",
+    "LayerNorm 0=256 1=1e-5 2=0",
+    "MVN 0=0 1=0",
+    "MVN 0=1 1=0",
+    "MVN 0=1 1=1 2=1e-3",
 ]
 
 
@@ -56,10 +61,15 @@ def run(net: ncnn.Net, value: np.ndarray) -> np.ndarray:
     return np.array(mat)
 
 
-@pytest.mark.parametrize("text", NORMS)
-def test_float64_gives_what_ncnn_gives_where_sums_are_harmless(text: str, tmp_path: Any) -> None:
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [(text, (8, 16, 16)) for text in NORMS] + [("LayerNorm 0=8 1=1e-5 2=1", (8, 3, 8))],
+)
+def test_float64_gives_what_ncnn_gives_where_sums_are_harmless(
+    text: str, shape: tuple[int, ...], tmp_path: Any
+) -> None:
     graph, net = norm(text, tmp_path)
-    value = RNG.normal(0.5, 2.0, (8, 16, 16)).astype(np.float32)
+    value = RNG.normal(0.5, 2.0, shape).astype(np.float32)
     true = exact(graph.layers[1], {"in0": Blob.of(value)}, weights_of)
     assert true is not None
     assert true == pytest.approx(run(net, value), rel=1e-4, abs=1e-5)

@@ -46,7 +46,7 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 _SELF_GATED = frozenset({"Swish", "HardSwish", "GELU", "Mish"})
 _HALVES = "GLU"  # one half of its input times the Sigmoid of the other
 _LEVELLING = "Softplus"  # its unit is 1: log(1 + exp(x)) is 0.7 at 0
-_NORMS = NORMS.keys() | {"LayerNorm"}  # they make nothing of what is one number
+_NORMS = NORMS - {"MVN"}  # they make nothing of what is one number
 _MAKING = _SELF_GATED | {_HALVES, _LEVELLING} | _NORMS
 # what they give is as large as the largest of the values that they read, or smaller
 _SHRINKING = MEANS | SHRINKING | {"PReLU"}

@@ -139,8 +139,8 @@ class OutputJudge:
         decided = self._natures.threshold_decides(blob, outputs[blob].array, value.array, case.tolerance)
         evidence = replace(evidence, threshold_decides=decided, fits_up_to_here=self._fits(blob))
         if self._sample.job.probe:
-            if reference.setup == CPU_FP32 and not fault:
-                distrust = self._recomputed.distrust(case, outputs[blob], metrics)
+            if not fault:
+                distrust = self._recomputed.distrust(case, reference, outputs[blob], value, metrics)
                 evidence = replace(evidence, distrust=distrust)
             evidence = self._probe(case, of, behind_red).evidence(evidence, expected)
         return Result(case.id, "failed", metrics, evidence=evidence)
