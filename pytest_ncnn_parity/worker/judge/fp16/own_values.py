@@ -121,6 +121,8 @@ class OwnValues:
             off = f"{metrics.mismatched} of {metrics.total} elements are off"
         elif evidence.near is not None:
             off = f"{evidence.near.absmax:.6g} may be inf on another input"
+        elif evidence.constant is not None:
+            off = f"fp16 does not hold {evidence.constant.what.removesuffix('=')}"
         else:
             off = "a sum inside is inf in fp16"
         metrics = metrics.forgiven_by(f"{off}, and no reader is wrong for it")
