@@ -363,6 +363,7 @@ MISFITS: list[tuple[str, Shapes, str]] = [  # and what is reported beside the sh
     ("Requantize 0=1 1=3", [(4, 4, 4)], "for 3"),
     ("ShuffleChannel 0=4", [(6, 4, 4)], "multiple of 4"),
     ("GLU 0=0", [(7, 3, 3)], "7 long"),
+    ("GLU 0=3", [(8, 4, 4)], "no axis 3"),
     ("Softmax 0=2", [(4, 4)], "no axis 2"),
     ("CopyTo", [(3, 8, 8), (3, 9, 8)], "the second is larger"),
     ("CopyTo -23309=1,0", [(8, 6, 6), (8, 9, 9)], "the second is larger"),

@@ -2,15 +2,18 @@
 
 from pathlib import Path
 
+import graphs
 import numpy as np
 import pytest
 from network import Network
 
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.scales import GATE_UNIT
+from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.worker.judge.gates import Gates
+from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
@@ -141,6 +144,14 @@ def test_what_gates_one_half_of_its_input_has_the_unit_of_the_other(axis: int, t
     for whole in (True, False):
         unit = gates.unit("out0", whole)
         np.testing.assert_array_equal(unit, np.abs(np.split(values, 2, axis)[0]))
+
+
+def test_a_layer_that_failed_has_no_unit() -> None:
+    graph = graphs.network("GLU one in0 out0 0=4")
+    natures = Natures(graph, None, lambda *_: {}, lambda _: VALUES, lambda _: 1.0)
+    natures.follow(graph.names["one"], {"in0": Blob.of(VALUES)})
+    half = np.zeros(VALUES.shape, np.float32)
+    assert natures.scale("out0", half, Tolerance(), whole=True) == 0.0
 
 
 def test_a_sum_behind_halves_that_are_shut_has_a_unit(tmp_path: Path) -> None:

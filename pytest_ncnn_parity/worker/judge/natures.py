@@ -55,14 +55,16 @@ class Natures:
         return self._parts.layers | self._gates.layers
 
     def follow(self, layer: Layer, blobs: Made) -> None:
-        """Take note of what `layer` computed; its inputs and outputs are in `blobs`."""
+        """Take note of what `layer` computed, which is in `blobs` with its inputs unless it failed."""
         names = (*layer.inputs, *layer.outputs)
         batches = [blob for blob in names if blob in blobs and blobs[blob].batch]
         if batches:
             self._batches.update(batches)
             return
+        if any(blob not in blobs for blob in names):
+            return  # the layer failed, or an input of it is lost
         self._gates.follow(layer, blobs)
-        if layer.number not in self._parts.layers or any(blob not in blobs for blob in names):
+        if layer.number not in self._parts.layers:
             return
 
         def copy(labels: Mapping[str, Array]) -> Mapping[str, Array]:

@@ -16,8 +16,10 @@ from pytest_ncnn_parity.network.shapes.rules.reading import Shape
 def glu(layer: Layer, shapes: Sequence[Shape]) -> str:
     """One half gates the other; of an odd size ncnn leaves out the last element."""
     shape, axis = shapes[0], number(layer, 0)
+    if missing := _missing(shape, [axis]):
+        return missing
     axis = 0 if len(shape) == 1 else axis
-    if not -len(shape) <= axis < len(shape) or shape[axis] % 2 == 0:
+    if shape[axis] % 2 == 0:
         return ""
     return f"gets {list(shape)} and halves axis {axis}, which is {shape[axis]} long"
 
