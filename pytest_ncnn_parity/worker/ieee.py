@@ -22,6 +22,7 @@ from pytest_ncnn_parity.network.parameters import NotANumber, decimal
 from pytest_ncnn_parity.network.shapes.rules.pairs import expanded
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
+FUNCTIONS = frozenset({"UnaryOp", "BinaryOp"})  # the operators that `function_in_float64` may know
 FP32_MAX = np.finfo(np.float32).max  # a float32, so that an array of such stays one
 # of a UnaryOp
 _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
@@ -49,6 +50,28 @@ def corrected(layer: Layer, values: Made, outputs: Made, run: Callable[[Layer, M
         return _quotients(layer, values, outputs, run)
     (blob,), (ends, true) = outputs, at_ends
     return {blob: Blob.of(np.where(ends, true, outputs[blob].array))}
+
+
+def function_in_float64(layer: Layer, values: Made) -> Array | None:
+    """Return the power, logarithm, root or quotient that `layer` is, in fp32: inf beyond its range.
+
+    None for other layers, and for values that are not fp32.
+    """
+    read = [values[blob] for blob in layer.inputs]
+    if any(value.batch or not value.floating for value in read):
+        return None
+    with np.errstate(all="ignore"):
+        if layer.type == "UnaryOp":
+            function = _FUNCTIONS.get(op_type(layer), np.exp if op_type(layer) == Unary.EXP else None)
+            true = None if function is None else function(read[0].array.astype(np.float64))
+        else:
+            pair = _operands(layer, values)
+            if pair is None:
+                return None
+            first, second = (one.astype(np.float64) for one in pair)
+            by_power = op_type(layer) in (Binary.POW, Binary.RPOW)
+            true = first**second if by_power else first / second
+        return None if true is None else np.asarray(true, np.float32)
 
 
 def gives_nan_for_a_number(layer: Layer, values: Made, outputs: Made) -> bool:

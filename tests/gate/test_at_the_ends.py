@@ -86,6 +86,32 @@ def test_nan_for_0_is_the_cpu_kernels_fault(
     assert not any(fix["masks"] for fix in run.fixes.values())
 
 
+def test_a_power_of_e_beyond_fp32_is_inf_and_the_cpus_fault(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """Of 88.6 it is 3.0e38, and of 95 inf; the CPU gives 2.4e38 for both, and no logarithm of inf."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=16 1=4")
+    x = net.layer("UnaryOp", "exp", [x], params="0=7")
+    net.layer("UnaryOp", "log", [x], ["out0"], "0=8")
+    net.write(pytester.path / "net")
+    for name, largest in (("end", 88.6), ("beyond", 95.0)):
+        values = np.linspace(-5.0, largest, 64, dtype=np.float32)
+        np.save(pytester.path / f"{name}.npy", values.reshape(4, 16))
+    inputs = "".join(f"  {name}: {{in0: {{file: {name}.npy}}}}\n" for name in ("end", "beyond"))
+    networks.spec(pytester.path, f"inputs:\n{inputs}compare: [cpu-vs-vulkan]\n")
+    run = gate()
+    red = {
+        f"{sample}::cpu-vs-vulkan::{case}"
+        for sample in ("end", "beyond")
+        for case in ("exp", "output:out0")
+    }
+    assert set(run.ids("failed")) == red
+    assert {run.cases[name]["cause"] for name in red} == {"reference"}
+    assert "is far from its function" in run.cases["end::cpu-vs-vulkan::exp"]["message"]
+    assert not any(fix["masks"] for fix in run.fixes.values())
+
+
 def test_a_power_of_e_that_overflows_inside_a_kernel_is_the_cpus_fault(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

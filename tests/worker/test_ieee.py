@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import graphs
 import numpy as np
 import pytest
 from network import Network
@@ -9,7 +10,7 @@ from network import Network
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.worker.ieee import corrected, gives_nan_for_a_number
+from pytest_ncnn_parity.worker.ieee import corrected, function_in_float64, gives_nan_for_a_number
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.values.blob import Blob
 
@@ -140,3 +141,24 @@ def test_a_softmax_over_inf_is_nan_as_on_vulkan(
     np.testing.assert_allclose(rows[:, 1:].sum(0), 1.0, rtol=1e-5)
     device, layer = loaded(tmp_path, f"Softmax 0={axis} 1=1", "vulkan")
     np.testing.assert_allclose(device.run_layer(layer, values)["out0"].array, true, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("line", "true"),
+    [
+        ("UnaryOp f in0 y 0=7", [np.exp(88.6), np.inf, 0.0, np.inf]),
+        ("UnaryOp f in0 y 0=8", [np.log(88.6), np.log(300.0), np.nan, np.inf]),
+        ("BinaryOp f in0 y 0=9 1=1 2=3", [np.inf, np.inf, 0.0, np.inf]),
+        ("BinaryOp f in0 y 0=3 1=1 2=2", [44.3, 150.0, -200.0, np.inf]),
+    ],
+)
+def test_functions_go_on_to_the_end_of_fp32_and_are_inf_beyond(line: str, true: list[float]) -> None:
+    layer = graphs.network(line).names["f"]
+    value = Blob.of(np.array([88.6, 300.0, -400.0, np.inf], np.float32))
+    assert function_in_float64(layer, {"in0": value}) == pytest.approx(true, rel=1e-5, nan_ok=True)
+
+
+def test_of_other_layers_no_function_is_known() -> None:
+    value = {"in0": Blob.of(np.ones(4, np.float32))}
+    for line in ("ReLU f in0 y", "UnaryOp f in0 y 0=0", "BinaryOp f in0 y 0=0 1=1 2=3"):
+        assert function_in_float64(graphs.network(line).names["f"], value) is None

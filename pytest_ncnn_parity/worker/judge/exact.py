@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
+from pytest_ncnn_parity.compare.metrics import compare
 from pytest_ncnn_parity.engine.evidence import Distrust
 from pytest_ncnn_parity.engine.protocol import CaseSpec
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.worker.ieee import function_in_float64
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.norms import exact
@@ -41,3 +43,19 @@ def distrust(
     is_right = bool((own <= np.maximum(allowed, SHARE * theirs)).all())
     wrong = bool((theirs > allowed).any())
     return Distrust(layer.name, layer.type, "sums") if is_right and wrong else None
+
+
+def distrust_of_function(
+    case: CaseSpec, layer: Layer, reference: Net, inputs: Made, outputs: Made, expected: Made
+) -> Distrust | None:
+    """Why the reference is not trusted: `outputs` are what the function gives, and `expected` is not."""
+    if case.half is not None or reference.setup != CPU_FP32:
+        return None
+    right = function_in_float64(layer, inputs)
+    if right is None:
+        return None
+    (blob,) = layer.outputs
+    if not right.shape == outputs[blob].shape == expected[blob].shape:
+        return None
+    own, theirs = (compare(side[blob].array, right, case.tolerance) for side in (outputs, expected))
+    return Distrust(layer.name, layer.type, "function") if own.agrees and not theirs.agrees else None

@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.noise import Conditioning
-from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.evidence import Distrust, Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge import probes
-from pytest_ncnn_parity.worker.judge.exact import distrust, in_float64
+from pytest_ncnn_parity.worker.judge.exact import distrust, distrust_of_function, in_float64
 from pytest_ncnn_parity.worker.judge.fp16.conversions import Conversions, with_own_nan
 from pytest_ncnn_parity.worker.judge.fp16.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.held_back import HeldBack
@@ -242,11 +242,19 @@ class LayerJudge:
             threshold_decides=decided,
             without_scale=() if other else nets.weights.without_scale(layer),
             not_finite=0 if other else nets.weights.not_finite(layer),
-            distrust=distrust(case, layer, ran.reference, ran.outputs, ran.expected, true),
+            distrust=self._distrust(ran, true),
         )
         if asked and (not metrics.agrees or evidence.reference_nan):
             evidence = probe.evidence(evidence, ran.expected)
         return Result(case.id, "failed", metrics, evidence=evidence)
+
+    def _distrust(self, ran: Ran, true: Made | None) -> Distrust | None:
+        """Why the reference is not trusted; `true`: what float64 gives, if that is known."""
+        sides = ran.outputs, ran.expected
+        inputs = {blob: self._blobs[blob] for blob in ran.layer.inputs}
+        return distrust(ran.case, ran.layer, ran.reference, *sides, true) or distrust_of_function(
+            ran.case, ran.layer, ran.reference, inputs, *sides
+        )
 
     def _probe(self, case: CaseSpec, layer: Layer, feed: str | None) -> probes.Probe:
         measure = self._measure(case)

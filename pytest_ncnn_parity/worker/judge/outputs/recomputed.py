@@ -3,7 +3,7 @@
 Vulkan computes GELU by the tanh formula whatever the .param says, which is off the exact one, by erf, by
 up to 4.8e-4 (src/layer/vulkan/shader/gelu.comp). The tolerance of a layer knows that, but dozens of such
 layers may add up to more than a whole network is allowed in fp32. And the CPU may lose the mean of a
-norm, so that not the candidate's output is wrong, but the reference's.
+norm, or end a power of e below inf, so that not the candidate's output is wrong, but the reference's.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import numpy as np
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.measured import Metrics
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS, is_default
-from pytest_ncnn_parity.engine.evidence import Distrust
+from pytest_ncnn_parity.engine.evidence import Distrust, KernelFault
 from pytest_ncnn_parity.engine.protocol import CaseSpec
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.worker.ieee import FUNCTIONS, function_in_float64
 from pytest_ncnn_parity.worker.judge.exact import SHARE, in_float64
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
@@ -39,7 +40,7 @@ class RecomputedOutputs:
         self._sample = sample
         self._natures = natures
         self._by_tanh = _Recomputed(sample, wanted, _by_tanh)
-        self._in_float64 = _Recomputed(sample, wanted, self._norm)
+        self._in_float64 = _Recomputed(sample, wanted, self._exactly)
 
     def forgiving(self, case: CaseSpec, candidate: Net, output: Blob, metrics: Metrics) -> Metrics:
         """`metrics` of an output in fp32, marked as agreeing if Vulkan's GELU explains its error."""
@@ -58,24 +59,29 @@ class RecomputedOutputs:
     def distrust(
         self, case: CaseSpec, reference: Net, output: Blob, expected: Blob, metrics: Metrics
     ) -> Distrust | None:
-        """The norm that `reference` computes on the CPU and that is to blame for a failed `output`.
+        """The layer that `reference` computes on the CPU and that is to blame for a failed `output`.
 
-        Its sums are if the candidate is right, or if what is `expected` is wrong by as much as both
-        differ: what has no kernel for Vulkan is computed on the CPU on both sides.
+        It is if the candidate is right. The sums of a norm are as well if what is `expected` is wrong by
+        as much as both differ: what has no kernel for Vulkan is computed on the CPU on both sides.
         """
-        norms = [layer for layer in self._upstream(case) if _is_norm_on_cpu(layer, reference)]
-        own = self._measured(case, output, self._in_float64) if norms else None
+        known = NORMS if case.half else NORMS | FUNCTIONS
+        doubted = [layer for layer in self._upstream(case) if layer.type in known]
+        doubted = [layer for layer in doubted if _runs_here_in_fp32(layer, reference)]
+        own = self._measured(case, output, self._in_float64) if doubted else None
         if own is None:
             return None
+        off = self._in_float64.off
+        worst = max(doubted, key=lambda layer: off.get(layer.number, 0.0))
+        if off.get(worst.number, 0.0) <= LEAST_OFF:
+            return None
+        fault: KernelFault = "sums" if worst.type in NORMS else "function"
         if not (own.agrees or own.scaled <= SHARE * metrics.scaled):
             theirs = self._measured(case, expected, self._in_float64)
             if theirs is None or theirs.agrees or theirs.max_abs < MOST * metrics.max_abs:
                 return None
-        off = self._in_float64.off
-        worst = max(norms, key=lambda layer: off.get(layer.number, 0.0))
-        if off.get(worst.number, 0.0) <= LEAST_OFF:
-            return None
-        return Distrust(worst.name, worst.type, "sums")
+            if fault != "sums":
+                return None
+        return Distrust(worst.name, worst.type, fault)
 
     def _upstream(self, case: CaseSpec) -> list[Layer]:
         return self._sample.graph.running([str(case.output)])
@@ -87,7 +93,11 @@ class RecomputedOutputs:
             return None
         return self._natures.compare(name, output.array, true.array, case.tolerance, whole=True)
 
-    def _norm(self, layer: Layer, blobs: Made) -> Made | None:
+    def _exactly(self, layer: Layer, blobs: Made) -> Made | None:
+        """A norm, or a function that may go beyond fp32, as float64 gives it."""
+        true = function_in_float64(layer, blobs) if layer.type in FUNCTIONS else None
+        if true is not None:
+            return {layer.outputs[0]: Blob.of(np.ascontiguousarray(true))}
         return in_float64(layer, blobs, self._sample.nets)
 
 
@@ -120,9 +130,10 @@ class _Recomputed:
         if made is None:
             return usual
         (blob,) = made
+        before, now = usual[blob].array, made[blob].array
         with np.errstate(invalid="ignore"):  # of inf on both sides
-            error = float(np.abs(usual[blob].array - made[blob].array).max())
-        self.off[layer.number] = error / max(made[blob].absmax, float(np.finfo(np.float32).tiny))
+            error = np.where((before == now) | np.isnan(now), 0.0, np.abs(before - now)).max(initial=0.0)
+        self.off[layer.number] = float(error) / max(made[blob].absmax, float(np.finfo(np.float32).tiny))
         return made
 
 
@@ -137,9 +148,10 @@ def _by_tanh(layer: Layer, blobs: Made) -> Made | None:
     return {layer.outputs[0]: read.with_elements(np.ascontiguousarray(made, np.float32))}
 
 
-def _is_norm_on_cpu(layer: Layer, net: Net) -> bool:
+def _runs_here_in_fp32(layer: Layer, net: Net) -> bool:
+    """Whether `net` runs `layer` on the CPU of this machine."""
     execution = net.execution(layer)
-    return layer.type in NORMS and str(execution) == "cpu fp32" and execution.worker is None
+    return str(execution) == "cpu fp32" and execution.worker is None
 
 
 def _is_exact_gelu(layer: Layer) -> bool:
