@@ -231,6 +231,11 @@ class Blob:
         values[small] = np.rint(values[small] / FP16_TINIEST) * FP16_TINIEST
         return self.with_elements(values)
 
+    @property
+    def flushed(self) -> bool:
+        """Whether ncnn's cast to fp16 makes elements 0 that fp16 holds; of a Blob of fp32."""
+        return bool(((self.rounded("fp16").array == 0.0) & (self.stored().array != 0.0)).any())
+
     def stored_as_floats(self, half: str) -> Blob:
         """Return these integers with their bits rounded to `half` as if they were floats."""
         return Blob.of_integers(Blob(self.mat).rounded(half).mat)

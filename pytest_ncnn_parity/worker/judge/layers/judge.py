@@ -187,8 +187,11 @@ class LayerJudge:
                 evidence = probe.of_another_shape(evidence)
             return Result(case.id, "failed", evidence=evidence)
         evidence = self._with_facts(evidence, layer, blob, expected, self._blobs)
-        if evidence.reference_nan and self._held.underflows.breaks(case.comparison, layer):
-            evidence = replace(evidence, reference_nan=0)  # it made them of zeros, as an ARM does
+        if evidence.reference_nan and (
+            self._held.underflows.breaks(case.comparison, layer)  # it made them of zeros, as an ARM does
+            or self._runs.makes_nan_by_the_cast(reference, layer, feed)
+        ):
+            evidence = replace(evidence, reference_nan=0)
         fault = bool(evidence.unrepresentable or evidence.misread or evidence.reference_nan)
         if evidence.stand_in and (fault or not metrics.agrees):
             return self._pair(case, layer, self._sample.reference(case), candidate)
