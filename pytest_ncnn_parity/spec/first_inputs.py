@@ -24,7 +24,7 @@ from pytest_ncnn_parity.network.input_kinds import (
 from pytest_ncnn_parity.network.integers import integer_reader, words
 from pytest_ncnn_parity.network.operator_kinds import Binary, has_number, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal
-from pytest_ncnn_parity.network.shapes.search import Axes
+from pytest_ncnn_parity.network.shapes.sizes import Axes
 from pytest_ncnn_parity.spec.first_shapes import first_shapes
 from pytest_ncnn_parity.spec.first_weights import wants_bytes
 

@@ -14,7 +14,8 @@ from pytest_ncnn_parity.network.shapes.fed import at_odds, misfit
 from pytest_ncnn_parity.network.shapes.flow import flow
 from pytest_ncnn_parity.network.shapes.joined import Joined, joined_shapes, pictures
 from pytest_ncnn_parity.network.shapes.rules.reading import Shape
-from pytest_ncnn_parity.network.shapes.search import Axes, corrected, known_shape, viewed
+from pytest_ncnn_parity.network.shapes.search import corrected, known_shape, viewed
+from pytest_ncnn_parity.network.shapes.sizes import Axes, another
 from pytest_ncnn_parity.spec import pnnx_files
 from pytest_ncnn_parity.spec.pnnx_files import PnnxShape
 
@@ -105,8 +106,13 @@ def _of_layers(graph: Graph, blob: str) -> FirstShape:
     known = known_shape(graph, blob)
     if known is None:
         return _of_view(graph, blob)
-    _, axes = known
-    return FirstShape(axes, True, tuple(_on_axes(axes)))
+    kind, axes = known
+    shape = _numbers(axes) if kind.axes[-2:] == UNKNOWN[1:] else None
+    other = another(graph, blob, shape) if shape is not None else None
+    if other is None:
+        return FirstShape(axes, True, tuple(_on_axes(axes)))
+    guess = f"# The size is a guess: {list(other)}, for one, fits all layers as well."
+    return FirstShape(axes, True, (guess,))
 
 
 def _of_view(graph: Graph, blob: str) -> FirstShape:
@@ -117,6 +123,11 @@ def _of_view(graph: Graph, blob: str) -> FirstShape:
     layer, elements = view
     says = f"# As many values as {printable(layer.name)} ({layer.type}) takes, of whatever rank."
     return FirstShape((elements,), True, (says,))
+
+
+def _numbers(axes: Axes) -> Shape | None:
+    sizes = tuple(size for size in axes if isinstance(size, int))
+    return sizes if len(sizes) == len(axes) else None
 
 
 def _in_words(names: Sequence[str]) -> str:

@@ -13,7 +13,8 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.shapes.flow import flow
 from pytest_ncnn_parity.network.shapes.rules.reading import Shape
 from pytest_ncnn_parity.network.shapes.rules.several_inputs import PAST_AXES, new_rows, shape_beside
-from pytest_ncnn_parity.network.shapes.search import COLOURS, Axes
+from pytest_ncnn_parity.network.shapes.search import COLOURS
+from pytest_ncnn_parity.network.shapes.sizes import Axes
 from pytest_ncnn_parity.network.versions.units import sources
 
 _TRIED = (640, 512)

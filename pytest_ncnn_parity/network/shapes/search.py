@@ -7,7 +7,7 @@ layer.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import permutations
 
 from pytest_ncnn_parity.base.frozen import Frozen
@@ -26,18 +26,11 @@ from pytest_ncnn_parity.network.shapes.fed import at_odds
 from pytest_ncnn_parity.network.shapes.flow import Misfit, flow
 from pytest_ncnn_parity.network.shapes.rules.reading import Shape
 from pytest_ncnn_parity.network.shapes.rules.several_inputs import axes_at
+from pytest_ncnn_parity.network.shapes.sizes import PROBES, Axes, sized
 from pytest_ncnn_parity.network.versions.units import sources
-
-Axes = tuple[int | str, ...]  # each axis is a size, or the name of a size that the .param does not state
-
 
 COLOURS = (3, 1, 4, 2)  # numbers of channels, the most likely first
 MOST_COUNTED = 8192
-_PROBES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 448, 512, 640)
-_COARSE = range(8, 1025, 8)
-_FINE = range(2, 513)
-_FEW_LAYERS = 400  # with more layers, a fine search takes long
-_CLOSE = 1.25  # sizes that differ by less than this factor count as one size, rounded
 
 
 def known_shape(graph: Graph, blob: str) -> tuple[Kind, Axes] | None:
@@ -49,7 +42,7 @@ def known_shape(graph: Graph, blob: str) -> tuple[Kind, Axes] | None:
     axes = _at_its_place(graph, blob, telling.layer)
     if axes is None and kind in (HEADS, TURNED):
         return None  # behind other layers it may be any of the inputs
-    return kind, _sized(graph, blob, axes or _of_weights(graph, blob, kind))
+    return kind, sized(graph, blob, axes or _of_weights(graph, blob, kind))
 
 
 def viewed(graph: Graph, blob: str) -> tuple[Layer, int] | None:
@@ -94,7 +87,7 @@ def _counted(graph: Graph, blob: str, kind: Kind, last: Layer) -> int | None:
     assert axis is not None
 
     def fits(count: int) -> bool:
-        shape = [_PROBES[-1]] * len(kind.axes)
+        shape = [PROBES[-1]] * len(kind.axes)
         shape[axis] = count
         return flow(graph, {blob: tuple(shape)}, last).misfit is None
 
@@ -102,34 +95,6 @@ def _counted(graph: Graph, blob: str, kind: Kind, last: Layer) -> int | None:
     if len(fitting) == len(COLOURS):
         return None  # any size fits
     return next(iter(fitting), None) or next(filter(fits, range(5, MOST_COUNTED)), None)
-
-
-def _sized(graph: Graph, blob: str, axes: Axes) -> Axes:
-    """`axes` with sizes filled in where only one size fits all layers."""
-    unknown = [axis for axis in axes if isinstance(axis, str)]
-    if not unknown or {"CHANNELS", "SIZE"}.intersection(unknown):
-        return axes
-
-    def fits(size: int, **other: int) -> bool:
-        shape = tuple(other.get(axis, size) if isinstance(axis, str) else axis for axis in axes)
-        return at_odds(graph, blob, shape) is None
-
-    size = _only_size(fits, len(graph.layers) <= _FEW_LAYERS)
-    if size is None:
-        return axes
-    free = {axis for axis in unknown if fits(size, **{axis: 2 * size})}
-    return tuple(size if isinstance(axis, str) and axis not in free else axis for axis in axes)
-
-
-def _only_size(fits: Callable[[int], bool], fine: bool) -> int | None:
-    """The size that fits alone, or among close ones the most even; None if many fit, or none."""
-    if sum(map(fits, _PROBES)) > 2:
-        return None
-    fitting = list(filter(fits, _COARSE)) or (list(filter(fits, _FINE)) if fine else [])
-    if not fitting or max(fitting) > _CLOSE * min(fitting):
-        return None
-    # the size that is divisible by the highest power of two
-    return max(fitting, key=lambda size: (size & -size, size))
 
 
 def corrected(graph: Graph, blob: str, line: Shape) -> Shape | None:
