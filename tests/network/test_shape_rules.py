@@ -90,6 +90,8 @@ FITS: list[tuple[str, Shapes]] = [
     ("Deconvolution1D 0=4 1=3 6=96", [(1, 8, 3)]),
     ("Pooling1D 0=1 1=3", [(1, 8, 3)]),
     ("Convolution3D 0=4 1=3 6=324", [(3, 3, 3, 3)]),
+    ("Convolution3D 0=4 1=3 21=1 6=108", [(3, 8, 8)]),  # of depth 1
+    ("Pooling3D 0=1 1=2 2=2 21=1 22=1 5=1", [(4, 8, 8)]),
     ("Deconvolution 0=4 1=2 3=2 6=48", [(3, 1, 1)]),
     ("DeconvolutionDepthWise 0=8 1=2 3=2 6=32 7=8", [(8, 1, 1)]),
     ("Pooling 0=0 1=7 5=1", [(3, 7, 7)]),
@@ -288,6 +290,8 @@ MISFITS: list[tuple[str, Shapes, str]] = [  # and what is reported beside the sh
     ("Convolution1D 0=4 1=3 6=96", [(7, 9)], "for 8"),
     ("Convolution1D 0=4 1=3 6=96", [(8, 2)], "3 does not fit into 2"),
     ("Convolution3D 0=4 1=3 6=324", [(3, 2, 3, 3)], "3x3x3 does not fit into 2x3x3"),
+    ("Convolution3D 0=4 1=3 4=1 6=108", [(4, 8, 8)], "of 4 channels; its weights are for 1"),
+    ("Convolution3D 0=4 1=3 4=1 6=432", [(4, 8, 8)], "ncnn pads none: feed [4, 1, 8, 8]"),
     ("Deconvolution 0=4 1=2 3=2 6=48", [(4, 8, 8)], "for 3"),
     ("Deconvolution 0=4 1=4 3=2 4=3 6=192", [(3, 2, 2)], "cut away 6"),
     ("Pooling 0=0 1=7 5=1", [(3, 6, 7)], "7x7 does not fit into 6x7"),

@@ -156,3 +156,70 @@ def test_what_hides_words_is_fed_with_0_and_1(number: str, is_mask: bool) -> Non
     assert source.startswith("{random: integers, low: 0, high: 1," if is_mask else "{random: normal,")
     said = "# A mask: hide (BinaryOp) hides what is 0 and keeps what is 1."
     assert (said in commented(*layers)[0]) == is_mask
+
+
+def test_two_pictures_and_the_time_between_them_are_told_by_who_reads_them() -> None:
+    """As in an interpolation of frames: 7 channels are 3, 3 and 1 of the input that is not warped."""
+    layers = [
+        *("Input in1 0 1 in1", "Input time 0 1 time"),
+        *("Split fork0 1 2 in0 a b", "Split fork1 1 2 in1 c d"),
+        "Concat join 3 1 a c time e",
+        "Convolution flow 1 1 e f 0=2 1=3 4=1 6=126",
+        *("own.Warp warp0 2 1 b f out0", "own.Warp warp1 2 1 d f out1"),
+    ]
+    assert shapes(*layers) == [f"[{channels}, HEIGHT, WIDTH]" for channels in (3, 3, 1)]
+    assert "guess: in0 of 3, in1 of 3 and time of 1" in commented(*layers)[2][0]
+
+
+def test_a_mask_waits_for_the_words_and_their_places() -> None:
+    layers = [
+        *("Input mask 0 1 mask", "Input places 0 1 places"),
+        *("Embed words 1 1 in0 a 0=8 1=50 3=400", "Embed at 1 1 places b 0=8 1=50 3=400"),
+        "BinaryOp add 2 1 a b c",
+        "MultiHeadAttention attention 2 1 c mask out0 0=8 1=2 2=64 3=8 4=8 5=1",
+    ]
+    mask = commented(*layers)[1]
+    assert "# Where in0 is [640] and places is [640], this is [640, 640]." in mask
+
+
+def attention(*, across: bool) -> list[str]:
+    """A MultiHeadAttention with a mask and words before, to itself or to other values."""
+    names = [*(["keys"] if across else []), "mask", "past_keys", "past_values"]
+    count = len(names) + 1
+    cached = f"in0 {' '.join(names)} out0 out1 out2 0=8 1=2 2=64 3=8 4=8 5=1 7=1"
+    return [
+        *(f"Input {name} 0 1 {name}" for name in names),
+        f"MultiHeadAttention attention {count} 3 {cached}",
+    ]
+
+
+def test_words_before_of_an_attention_have_its_heads() -> None:
+    layers = attention(across=False)
+    assert shapes(*layers) == ["[LENGTH, 8]", "[QUERIES, KEYS]", "[2, PAST, 4]", "[2, PAST, 4]"]
+    assert "this is [640, 1280]" in commented(*layers)[1][1]
+
+
+def test_to_other_values_an_attention_adds_none_to_those_of_before() -> None:
+    layers = attention(across=True)
+    assert shapes(*layers)[3:] == ["[2, PAST, 4]", "[2, PAST, 4]"]
+    assert "past_keys is [2, 640, 4]" in commented(*layers)[2][1]
+    assert "this is [640, 640]" in commented(*layers)[2][1]
+
+
+def test_words_before_are_as_many_as_a_reshape_behind_them_asks_for() -> None:
+    layers = [
+        "Input past 0 1 past",
+        *("Embed tok 1 1 in0 a 0=8 1=50 3=400", "Reshape heads 1 1 a b 0=4 1=2 2=3"),
+        *("Permute turn 1 1 b c 0=2", "Concat join 2 1 past c d 0=1", "Reshape all 1 1 d out0 0=8 1=8"),
+    ]
+    assert shapes(*layers) == ["[3]", "[2, 5, 4]"]
+
+
+def test_the_equation_of_an_einsum_tells_a_shape() -> None:
+    equation = "-23300=9," + ",".join(map(str, b"ik,kj->ij"))
+    layers = [
+        "Input noise 0 1 noise",
+        *("Reshape rows 1 1 in0 a 0=4 1=6", "MemoryData own 0 1 b 0=5 1=4"),
+        *(f"Einsum product 2 1 a b c {equation}", "BinaryOp add 2 1 noise c out0"),
+    ]
+    assert shapes(*layers) == ["[24]", "[6, 5]"]

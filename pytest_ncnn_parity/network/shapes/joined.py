@@ -19,7 +19,9 @@ from pytest_ncnn_parity.network.versions.units import sources
 
 _TRIED = (640, 512)
 _ANY_SIZE = frozenset(("HEIGHT", "WIDTH", "DEPTH", "LENGTH", "QUERIES", "KEYS", "PAST"))
+_FOLLOWING = ("QUERIES", "KEYS", "PAST")  # sizes that may follow from other inputs, the last ones first
 _PAST = (300, 200)  # rows of words before, unlike what a network makes of the sizes tried
+_MOST_ROWS = 512
 _MOST_JOINED = 1024  # channels of an input that a Concat joins with others
 _OF_PICTURES = (3, 1)  # channels: colours, or gray and masks
 _MOST_PICTURES = 4
@@ -44,6 +46,7 @@ def joined_shapes(graph: Graph, known: Mapping[str, Axes]) -> dict[str, Joined]:
     fixed = {blob: axes for blob, axes in known.items() if not _words(axes)}
     trials = [{blob: _of_size(axes, size) for blob, axes in fixed.items()} for size in _TRIED]
     sized = [blob for blob in known if blob not in fixed and _words(known[blob]) <= _ANY_SIZE]
+    sized.sort(key=lambda blob: [word in _words(known[blob]) for word in _FOLLOWING])
     free: Trial = {}
     found: dict[str, Joined] = {}
     while True:
@@ -75,7 +78,20 @@ def pictures(graph: Graph, known: Mapping[str, Axes]) -> dict[str, int]:
         for channels in product(_OF_PICTURES, repeat=len(asked))
         if _any_size_fits(graph, way := dict(zip(asked, channels, strict=True)))
     ]
-    return ways[0] if len(ways) == 1 else {}
+    alike = ways if len(ways) == 1 else [way for way in ways if _read_alike(graph, way)]
+    return alike[0] if len(alike) == 1 else {}
+
+
+def _read_alike(graph: Graph, channels: Mapping[str, int]) -> bool:
+    """Whether inputs that operators of the same kinds read have as many `channels`, as two pictures."""
+    source = sources(graph)
+    read_by: dict[tuple[str, ...], set[int]] = {}
+    for blob, count in channels.items():
+        readers = [layer.type for layer in graph.layers if blob in map(source.get, layer.inputs)]
+        read_by.setdefault(tuple(sorted(readers)), set()).add(count)
+    return len(read_by) == len(set(channels.values())) and all(
+        len(counts) == 1 for counts in read_by.values()
+    )
 
 
 def _any_size_fits(graph: Graph, channels: Mapping[str, int]) -> bool:
@@ -96,15 +112,26 @@ def _all_told(
         for blob in graph.inputs:
             shapes = [] if blob in trials[0] else _told(graph, blob, trials)
             names = known.get(blob, ())
+            is_past = tuple(shape[-2:-1] for shape in shapes) == tuple((rows,) for rows in _PAST)
+            if is_past and not _fit(graph, trials, blob, shapes):
+                shapes, is_past = _of_fitting_rows(graph, trials, blob, shapes[0]), False
             if not shapes or not _agree(names, shapes) or not _fit(graph, trials, blob, shapes):
                 continue
             told = True
-            is_past = tuple(shape[-2:-1] for shape in shapes) == tuple((rows,) for rows in _PAST)
             found[blob] = _joined(shapes, PAST_AXES if is_past else names, trials, free)
             _add(trials, blob, shapes)
             if is_past:
                 free[blob] = shapes[0]
     return found
+
+
+def _of_fitting_rows(graph: Graph, trials: Sequence[Trial], blob: str, shape: Shape) -> list[Shape]:
+    """`shape` with as many rows as a Reshape behind it asks for, whatever the other inputs are."""
+    for rows in range(1, _MOST_ROWS):
+        shapes: list[Shape] = [(shape[0], rows, shape[2])] * len(trials)
+        if _fit(graph, trials, blob, shapes):
+            return shapes
+    return []
 
 
 def _joined(

@@ -15,8 +15,9 @@ from pytest_ncnn_parity.network.operator_kinds import RECURRENT
 from pytest_ncnn_parity.network.parameters import NotANumber, number
 from pytest_ncnn_parity.network.shapes.rules.moved import MOVED
 from pytest_ncnn_parity.network.shapes.rules.pairs import expanded
-from pytest_ncnn_parity.network.shapes.rules.products import matrix
+from pytest_ncnn_parity.network.shapes.rules.products import equation_of, matrix
 from pytest_ncnn_parity.network.shapes.rules.reading import Outcome, Shape
+from pytest_ncnn_parity.network.shapes.rules.several_inputs import CACHED
 from pytest_ncnn_parity.network.shapes.rules.slid import SLID
 
 MOST_AXES = 4  # of a Mat
@@ -88,10 +89,13 @@ def _recurrent(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
 
 
 def _multi_head_attention(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
-    if number(layer, 7):
-        return ()  # with a cache, which is an output as well
+    """What is attended to and, with a cache, all keys and values; to other values none are added."""
     rows = 1 if len(shapes[0]) == 1 else shapes[0][0]
-    return [(rows, number(layer, 2) // number(layer, 0))]
+    made: list[Shape] = [(rows, number(layer, 2) // number(layer, 0))]
+    if number(layer, 7):
+        own = len(shapes) - bool(number(layer, 5)) == 1 + CACHED
+        made += [(past[0], past[1] + own * rows, past[2]) for past in shapes[-CACHED:]]
+    return made
 
 
 def _sdpa(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
@@ -101,6 +105,15 @@ def _sdpa(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
     if number(layer, 7):
         made += [(one[0], past[-2] + one[1], one[2]) for past, one in zip(shapes[-2:], new, strict=True)]
     return made
+
+
+def _einsum(layer: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
+    equation = equation_of(layer)
+    names, arrow, result = equation.partition("->")
+    if not arrow:
+        return [(1,)]  # a trace
+    sizes = dict(zip(names.replace(",", ""), (size for shape in shapes for size in shape), strict=True))
+    return [tuple(sizes.get(axis, 0) for axis in result)]
 
 
 def _binary_op(_: Layer, shapes: Sequence[Shape]) -> Sequence[Shape]:
@@ -126,6 +139,7 @@ OUTCOMES: Mapping[str, Outcome] = {
     **dict.fromkeys(RECURRENT, _recurrent),
     "MultiHeadAttention": _multi_head_attention,
     "SDPA": _sdpa,
+    "Einsum": _einsum,
     "BinaryOp": _binary_op,
     "Concat": _concat,
     **MOVED,

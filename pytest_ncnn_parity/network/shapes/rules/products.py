@@ -84,10 +84,7 @@ def matmul(layer: Layer, shapes: Sequence[Shape]) -> str:
 
 def einsum(layer: Layer, shapes: Sequence[Shape]) -> str:
     """One letter for each axis, and one size for each letter. ncnn takes the last size it meets."""
-    letters = numbers(layer, 0)
-    if not all(0 < letter < 128 for letter in letters):
-        raise NotANumber("an equation of other than letters")
-    equation = "".join(map(chr, letters))
+    equation = equation_of(layer)
     names = [equation] if equation == "ii" else equation.partition("->")[0].split(",")
     if len(names) != len(shapes):
         return ""
@@ -100,6 +97,14 @@ def einsum(layer: Layer, shapes: Sequence[Shape]) -> str:
             if sizes.setdefault(axis, size) != size:
                 return f"{given}: {axis} is {sizes[axis]} and {size}"
     return ""
+
+
+def equation_of(layer: Layer) -> str:
+    """The equation of an Einsum, as `ik,kj->ij`; `ii` is a trace."""
+    letters = numbers(layer, 0)
+    if not all(0 < letter < 128 for letter in letters):
+        raise NotANumber("an equation of other than letters")
+    return "".join(map(chr, letters))
 
 
 def gemm(layer: Layer, shapes: Sequence[Shape]) -> str:

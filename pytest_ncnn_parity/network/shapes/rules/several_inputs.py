@@ -13,6 +13,7 @@ from pytest_ncnn_parity.network.shapes.rules.products import GATES, directions, 
 from pytest_ncnn_parity.network.shapes.rules.reading import Shape
 
 PAST_AXES = ("HEADS", "PAST", "SIZE")  # keys or values of the words before
+CACHED = 2  # inputs of an attention that are the keys and the values of words before
 _ROWS = ("1", "-2")  # the axis of the words, as a Concat of three axes states it
 
 
@@ -37,14 +38,22 @@ def axes_at(layer: Layer, place: int) -> tuple[int | str, ...] | None:
 
 
 def _of_attention(layer: Layer, place: int) -> tuple[int | str, ...] | None:
-    """Queries, keys and values, or a mask behind them; a cache is not known."""
-    embed, masked = number(layer, 0), bool(number(layer, 5))
-    values = len(layer.inputs) - masked
-    if embed < 1 or number(layer, 7):
+    """Queries, keys and values, a mask behind them, and the keys and values of words before."""
+    embed, masked, heads = number(layer, 0), bool(number(layer, 5)), number(layer, 1, 1)
+    values = _values(layer)
+    if min(embed, heads) < 1:
         return None
+    if number(layer, 7) and place >= len(layer.inputs) - CACHED:
+        return heads, PAST_AXES[1], embed // heads
     if place < values:
         return "LENGTH", number(layer, 2 + place, embed) if place else number(layer, 2) // embed
     return ("QUERIES", "KEYS") if masked and place == values else None
+
+
+def _values(layer: Layer) -> int:
+    """How many inputs of a MultiHeadAttention are queries, keys and values; one may be all of them."""
+    cached = CACHED if number(layer, 7) else 0
+    return len(layer.inputs) - bool(number(layer, 5)) - cached
 
 
 def _of_heads(layer: Layer, place: int) -> tuple[int | str, ...]:
@@ -92,15 +101,18 @@ def _keys(layer: Layer, mask: int, shapes: Sequence[Shape | None]) -> int | None
     """How many keys an attention has that reads a mask at place `mask`, with those of before."""
     keys = [shapes[min(1, mask - 1)]]  # the queries, where there are no others
     if number(layer, 7):
-        keys.append(shapes[-2])
+        across = (
+            layer.type == "MultiHeadAttention" and mask > 1
+        )  # it reads no others than those of before
+        keys = [*([] if across else keys), shapes[-2]]
     rows = [shape[-2] for shape in keys if shape is not None and len(shape) > 1]
     return sum(rows) if len(rows) == len(keys) else None
 
 
 def _is_mask(layer: Layer, place: int) -> bool:
-    """Whether `layer` reads a mask of its attention there, and no cache of another kind is known."""
-    if number(layer, 5) == 0 or (number(layer, 7) and layer.type != "SDPA"):
+    """Whether `layer` reads a mask of its attention there."""
+    if number(layer, 5) == 0:
         return False
     return (layer.type, place) == ("SDPA", 3) or (
-        layer.type == "MultiHeadAttention" and place == len(layer.inputs) - 1 > 0
+        layer.type == "MultiHeadAttention" and place == _values(layer) > 0
     )

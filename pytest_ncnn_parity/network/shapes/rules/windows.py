@@ -108,9 +108,17 @@ def slid_over(layer: Layer, shape: Shape) -> Shape:
     """The part of an input's shape that `layer` reads: with windows along w, h and w alone.
 
     An axis of one element before these, as networks have it that were exported with their batch, does
-    no harm.
+    no harm. Windows along d, h and w read (c, h, w) as volumes of depth 1.
     """
-    return shape[1:] if axes_slid_along(layer) == 1 and len(shape) == 3 and shape[0] == 1 else shape
+    if len(shape) != 3:
+        return shape
+    dims = axes_slid_along(layer)
+    return _deep(shape) if dims == 3 else shape[1:] if dims == 1 and shape[0] == 1 else shape
+
+
+def _deep(shape: Shape) -> Shape:
+    c, h, w = shape
+    return (c, 1, h, w)
 
 
 def windows_of(layer: Layer, axes: Sequence[Keys]) -> list[Window]:
@@ -213,6 +221,9 @@ def beyond(shape: Shape, windows: Sequence[Window], pad: Padding) -> str:
     padded = pad(sizes, windows)
     if len(shape) == 1:  # a vector is not padded along h
         padded = [padded[0], *sizes[1:]]
+    if len(shape) == len(windows) == 3 and padded != sizes:
+        deep = list(_deep(shape))
+        return f"gets {list(shape)}, without an axis for its depth; ncnn pads none: feed {deep}"
     if fit(padded, windows):
         return ""
     window = _area([window.extent for window in windows])
@@ -268,6 +279,8 @@ def uncut(layer: Layer, shape: Shape, windows: Sequence[Window]) -> list[int]:
 
 def sizes_along(shape: Shape, windows: Sequence[Window]) -> list[int]:
     """The sizes of `shape` along the axes of `windows`; missing axes are 1."""
+    if len(shape) == len(windows) == 3:
+        shape = _deep(shape)
     return [*reversed(shape), 1, 1, 1][: len(windows)]
 
 
