@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
+from pytest_ncnn_parity.base.errors import cut, listed
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.steps import Death, DeathKind, Step
+from pytest_ncnn_parity.network.graph import Layer
 
 LASTING = Evidence(lasting=True)  # of a Skip that depends on the model and the inputs alone
 
@@ -56,6 +58,14 @@ class StepFailed(Exception):
 def failed(step: Step, kind: DeathKind, detail: str) -> StepFailed:
     """Return the failure of `step`, to be raised. `steps.Death` documents the values of `kind`."""
     return StepFailed(step, Death(kind, detail, step))
+
+
+def given(refused: StepFailed, layer: Layer, shapes: Mapping[str, Sequence[int]]) -> StepFailed:
+    """Return the refusal of ncnn to run `layer`, with the `shapes` and the parameters it was given."""
+    inputs = listed([str(list(shape)) for shape in shapes.values()])
+    params = cut(" ".join(f"{key}={value}" for key, value in layer.params.items()))
+    detail = f"{refused.death.detail}, given {inputs}" + (f", with {params}" if params else "")
+    return StepFailed(refused.step, replace(refused.death, detail=detail))
 
 
 @contextmanager

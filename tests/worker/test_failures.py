@@ -1,4 +1,4 @@
-"""A failure that is raised again for each layer and case keeps none of the frames it went through."""
+"""What a failure tells of a refused layer; raised again for each case, it keeps none of its frames."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from traceback import walk_tb
 import pytest
 from graphs import CHAIN, network
 from workers import job, planned
+from written_graphs import fed
 
 from pytest_ncnn_parity.engine.steps import Step
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.worker.failures import StepFailed, failed
+from pytest_ncnn_parity.worker.failures import StepFailed, failed, given
 from pytest_ncnn_parity.worker.networks.pool import Pool
 from pytest_ncnn_parity.worker.values.blob import Made
 from pytest_ncnn_parity.worker.values.stepping import Chain
@@ -48,3 +49,20 @@ def test_a_value_that_is_lost_to_all_layers_behind() -> None:
         raise failed(Step("layer", layer=layer.number), "refused", "no")
 
     assert kept(*CHAIN) <= kept(CHAIN[0])
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        (
+            "Reshape r 1 1 in0 out0 0=64 1=4 12=0",
+            "extract out0: -1, given [8, 4, 64], with 0=64 1=4 12=0",
+        ),
+        ("Noop n 1 1 in0 out0", "extract out0: -1, given [8, 4, 64]"),
+    ],
+)
+def test_a_refusal_tells_shapes_and_parameters(line: str, told: str) -> None:
+    layer = fed(line).layers[-1]
+    refused = failed(Step("layer", "cpu fp32", 1, layer.name), "refused", "extract out0: -1")
+    shown = given(refused, layer, {"in0": (8, 4, 64)})
+    assert (shown.death.detail, shown.death.kind, shown.step) == (told, "refused", refused.step)

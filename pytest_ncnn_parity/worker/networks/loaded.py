@@ -15,7 +15,7 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import misreads_int8
 from pytest_ncnn_parity.network.integers import copying_integers, integer_bits
 from pytest_ncnn_parity.network.shapes.rules.table import misshaped, unfit
-from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, failed
+from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, failed, given
 from pytest_ncnn_parity.worker.networks import capabilities
 from pytest_ncnn_parity.worker.networks.execution import (
     Execution,
@@ -164,8 +164,10 @@ class LoadedNet:
         try:
             made = self._run(step, fed, layer.outputs)
         except StepFailed as refused:
-            if refused.death.kind != "refused" or not self.native.decides_itself(layer.type):
+            if refused.death.kind != "refused":
                 raise
+            if not self.native.decides_itself(layer.type):
+                raise given(refused, layer, {blob: one.shape for blob, one in values.items()}) from None
             detail = f"{layer.type}, a layer of your own, failed: {refused.death.detail}"
             raise StepFailed(step, Death("raised", detail, step, key=("setup",))) from None
         self._refuse_misshaped(step, layer, values, made)
