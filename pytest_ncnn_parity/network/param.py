@@ -14,6 +14,7 @@ from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network import param_line
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.masks import ALL_BITS
+from pytest_ncnn_parity.network.parameters import senseless
 
 MAGIC = "7767517"
 BINARY_MAGIC = int(MAGIC).to_bytes(4, "little").decode("utf-8")  # these bytes happen to be UTF-8
@@ -108,6 +109,8 @@ def _wrong(graph: Graph, count_line: int, counts: list[str]) -> Iterator[tuple[i
         for blob in layer.inputs:
             if blob not in makers:
                 yield layer.line, f"{where} ({cut(layer.type)}) {_unmade(graph, blob, makers)}"
+        if reason := senseless(layer):
+            yield layer.line, f"{where} ({layer.type}): {reason}"
         for blob in layer.outputs:
             if blob in makers:
                 first = f"{cut(makers[blob].name)} (line {makers[blob].line})"

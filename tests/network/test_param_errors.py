@@ -107,6 +107,15 @@ def test_a_hint_of_shapes_for_no_output() -> None:
     assert "states the shapes of outputs, of which it has none" in error
 
 
+def test_a_size_that_no_kernel_can_compute_with_is_named() -> None:
+    """ncnn loads it, and divides by 0."""
+    assert errors(f"{HEAD}LRN norm 1 1 in0 out0 0=0 1=0\n") == [
+        "4: layer norm (LRN): normalizes across 0 values (1=0); expected 1 or more"
+    ]
+    for params in ("", "1=5", '1="0w"'):
+        parse(f"{HEAD}LRN norm 1 1 in0 out0 {params}\n", "net.param")
+
+
 def test_a_cycle_is_distinguished_from_a_blob_that_nothing_writes() -> None:
     text = "7767517\n3 3\nInput in0 0 1 in0\nBinaryOp a 2 1 in0 y x\nReLU b 1 1 x y\n"
     assert errors(text) == [
