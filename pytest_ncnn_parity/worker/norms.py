@@ -137,4 +137,5 @@ def _mean_variance_norm(layer: Layer, value: Array) -> Array | None:
     centred = centred - centred.mean(axes, keepdims=True)
     if not number(layer, 0):
         return centred
-    return centred / (np.sqrt((centred**2).mean(axes, keepdims=True)) + decimal(layer, 2, 0.0001))
+    true: Array = centred / (np.sqrt((centred**2).mean(axes, keepdims=True)) + decimal(layer, 2, 0.0001))
+    return true
