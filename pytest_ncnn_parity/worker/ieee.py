@@ -9,7 +9,7 @@ matters what becomes of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 import numpy as np
@@ -60,18 +60,15 @@ def function_in_float64(layer: Layer, values: Made) -> Array | None:
     read = [values[blob] for blob in layer.inputs]
     if any(value.batch or not value.floating for value in read):
         return None
+    function: Callable[..., Array] | None = _applied(layer)
+    operands: Sequence[Array] | None = _operands(layer, values)
+    if layer.type == "UnaryOp":
+        function = np.exp if op_type(layer) == Unary.EXP else _FUNCTIONS.get(op_type(layer))
+        operands = [read[0].array]
+    if function is None or operands is None:
+        return None
     with np.errstate(all="ignore"):
-        if layer.type == "UnaryOp":
-            function = _FUNCTIONS.get(op_type(layer), np.exp if op_type(layer) == Unary.EXP else None)
-            true = None if function is None else function(read[0].array.astype(np.float64))
-        else:
-            pair = _operands(layer, values)
-            if pair is None:
-                return None
-            first, second = (one.astype(np.float64) for one in pair)
-            by_power = op_type(layer) in (Binary.POW, Binary.RPOW)
-            true = first**second if by_power else first / second
-        return None if true is None else np.asarray(true, np.float32)
+        return np.asarray(function(*(one.astype(np.float64) for one in operands)), np.float32)
 
 
 def gives_nan_for_a_number(layer: Layer, values: Made, outputs: Made) -> bool:
@@ -106,11 +103,13 @@ def _at_ends(layer: Layer, values: Made) -> tuple[Array, Array] | None:
     if not ends.any():
         return None
     with np.errstate(all="ignore"):
-        if function is not None:
-            true = function(read)
-        else:
-            true = first**second if by_power else first / second
+        true = function(read) if function is not None else _applied(layer)(first, second)
     return ends, true.astype(np.float32)
+
+
+def _applied(layer: Layer) -> Callable[[Array, Array], Array]:
+    """What a BinaryOp makes of its `_operands`."""
+    return np.power if op_type(layer) in (Binary.POW, Binary.RPOW) else np.divide
 
 
 def _operands(layer: Layer, values: Made) -> tuple[Array, Array] | None:

@@ -101,10 +101,9 @@ def _keys(layer: Layer, mask: int, shapes: Sequence[Shape | None]) -> int | None
     """How many keys an attention has that reads a mask at place `mask`, with those of before."""
     keys = [shapes[min(1, mask - 1)]]  # the queries, where there are no others
     if number(layer, 7):
-        across = (
-            layer.type == "MultiHeadAttention" and mask > 1
-        )  # it reads no others than those of before
-        keys = [*([] if across else keys), shapes[-2]]
+        # a MultiHeadAttention that is given keys reads those of before in place of them
+        alone = layer.type == "MultiHeadAttention" and mask > 1
+        keys = [shapes[-2]] if alone else [*keys, shapes[-2]]
     rows = [shape[-2] for shape in keys if shape is not None and len(shape) > 1]
     return sum(rows) if len(rows) == len(keys) else None
 

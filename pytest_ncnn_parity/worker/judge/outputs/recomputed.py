@@ -76,10 +76,8 @@ class RecomputedOutputs:
             return None
         fault: KernelFault = "sums" if worst.type in NORMS else "function"
         if not (own.agrees or own.scaled <= SHARE * metrics.scaled):
-            theirs = self._measured(case, expected, self._in_float64)
+            theirs = self._measured(case, expected, self._in_float64) if fault == "sums" else None
             if theirs is None or theirs.agrees or theirs.max_abs < MOST * metrics.max_abs:
-                return None
-            if fault != "sums":
                 return None
         return Distrust(worst.name, worst.type, fault)
 
