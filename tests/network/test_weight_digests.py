@@ -79,19 +79,26 @@ def test_a_file_that_cannot_be_read_has_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("last", [-(2.0**-14), -(2.0**-14) * 1.01])
-def test_weights_in_fp16_are_those_that_ncnn_rounds_to_them(last: float, tmp_path: Path) -> None:
-    """A half is rounded up; what is subnormal in fp16 becomes 0, if not in every file; and inf."""
+def test_weights_in_fp16_are_those_that_fp32_is_rounded_to(last: float, tmp_path: Path) -> None:
+    """A half is rounded up or to even; what is subnormal becomes 0, if not in every file; and inf."""
     graph = network(INPUT, "InnerProduct x 1 1 in0 out0 0=1 2=5 1=1")
     bias = struct.pack("<f", 0.1)
     for name, stored in (
         ("exact", struct.pack("<I5f", 0, 1.0 + 2.0**-11, 1.5 * 2.0**-15, 65520.0, 0.1, last)),
         ("half", struct.pack("<I5H2x", FP16, 0x3C01, 0x0300, 0x7C00, 0x2E66, 0x8400)),
         ("flushed", struct.pack("<I5H2x", FP16, 0x3C01, 0, 0x7C00, 0x2E66, 0x8400)),
+        ("even", struct.pack("<I5H2x", FP16, 0x3C00, 0, 0x7C00, 0x2E66, 0x8400)),
+        ("off", struct.pack("<I5H2x", FP16, 0x3C02, 0, 0x7C00, 0x2E66, 0x8400)),
     ):
         (tmp_path / name).write_bytes(stored + bias)
-    exact, half, flushed = (digests(graph, tmp_path / one)[1] for one in ("exact", "half", "flushed"))
+    exact, half, flushed, even, off = (
+        digests(graph, tmp_path / one)[1] for one in ("exact", "half", "flushed", "even", "off")
+    )
     assert exact.is_same(half) is exact.is_same(flushed) is half.is_same(exact) is (last == -(2.0**-14))
+    assert exact.is_same(even) is even.is_same(exact) is (last == -(2.0**-14))
     assert half.is_same(flushed)
+    assert not half.is_same(even)
+    assert not exact.is_same(off)
     assert not exact.is_same(replace(exact, exact=b""))
     (tmp_path / "other").write_bytes((tmp_path / "half").read_bytes()[:-4] + struct.pack("<f", 0.2))
     assert not exact.is_same(digests(graph, tmp_path / "other")[1])

@@ -192,7 +192,8 @@ def _equal_weights(own: Units, other: Units, files: tuple[Path, Path]) -> dict[i
 def _by_rounded(found: Mapping[int, Digest]) -> dict[bytes, list[int]]:
     layers: dict[bytes, list[int]] = {}
     for layer, digest in found.items():
-        layers.setdefault(digest.as_half, []).append(layer)
+        for half in digest.as_half:
+            layers.setdefault(half, []).append(layer)
     return layers
 
 

@@ -7,13 +7,14 @@ fp16, as ncnn2int8 stores those of all layers in floats.
 
 from __future__ import annotations
 
-import math
 import struct
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import field
 
+import numpy as np
+
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL
+from pytest_ncnn_parity.compare.number_formats import FP16_OVERFLOW
 from pytest_ncnn_parity.network import param_line
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import (
@@ -27,10 +28,10 @@ from pytest_ncnn_parity.network.int8 import (
 from pytest_ncnn_parity.network.param import MAGIC
 from pytest_ncnn_parity.network.versions.counterparts import Counterpart, Counterparts
 from pytest_ncnn_parity.network.versions.folding import is_activation
+from pytest_ncnn_parity.network.versions.half import flushed, ties_to_even
 from pytest_ncnn_parity.network.versions.units import is_copy
-from pytest_ncnn_parity.network.weight_tags import FP16, FP32
+from pytest_ncnn_parity.network.weight_tags import FP16, FP32, SIZES, TAG_BYTES, end_of_weights
 
-CHUNK = 1 << 16  # weights that are converted at a time
 SCALE_BYTES = 4
 
 Spans = Sequence[tuple[int, int]]
@@ -56,28 +57,23 @@ class LayerBytes(Frozen):
 
 
 def _in_half(layer: Layer, content: bytes) -> bytes:
-    """`content` with weights in fp16. ncnn's cast turns numbers into 0 that are subnormal in fp16."""
+    """`content` with weights in fp16, 0 in place of those that would be subnormal."""
     count = weight_count(layer)
-    if not count or len(content) < 4:
+    if not count or len(content) < TAG_BYTES:
         return content
     (tag,) = struct.unpack_from("<I", content)
-    size = {FP32: 4, FP16: 2}.get(tag, 0)
-    end = 4 + size * count
-    if not size or len(content) < end:
+    size = SIZES[tag] if tag in (FP32, FP16) else 0
+    if not size or len(content) < TAG_BYTES + size * count:
         return content
-    halves = []
-    for at in range(0, count, CHUNK):
-        some = min(CHUNK, count - at)
-        values = struct.unpack_from(f"<{some}{'f' if tag == FP32 else 'e'}", content, 4 + size * at)
-        # as float32_to_float16 does (src/mat.cpp)
-        normal = (math.copysign(0.0, x) if abs(x) < FP16_NORMAL else x for x in values)
-        try:
-            halves.append(struct.pack(f"<{some}e", *normal))
-        except OverflowError:  # beyond fp16
+    if tag == FP16:
+        half = flushed(np.frombuffer(content, "<u2", count, TAG_BYTES))
+    else:
+        floats = np.frombuffer(content, "<f4", count, TAG_BYTES)
+        half = ties_to_even(floats)
+        if np.any(np.abs(floats[np.isfinite(floats)]) >= FP16_OVERFLOW):
             return content
-    padding = -2 * count % 4
-    end += padding if tag == FP16 else 0
-    return b"".join([struct.pack("<I", FP16), *halves, bytes(padding), content[end:]])
+    behind = content[end_of_weights(content, 0, count) :]
+    return b"".join([struct.pack("<I", FP16), half.tobytes(), bytes(-half.nbytes % 4), behind])
 
 
 def quantized_layer(counterpart: Counterpart) -> Layer | None:

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import is_quantized
@@ -24,6 +23,7 @@ from pytest_ncnn_parity.network.int8_tensors import tensors
 from pytest_ncnn_parity.network.operator_kinds import COPYING, ELEMENTWISE
 from pytest_ncnn_parity.network.parameters import UNSET, NotANumber, number
 from pytest_ncnn_parity.network.versions.folding import CHANGED_BY_FOLDING
+from pytest_ncnn_parity.network.versions.half import flushed, ties_away_from_zero, ties_to_even
 from pytest_ncnn_parity.network.weight_tags import (
     FP16,
     FP32,
@@ -65,16 +65,19 @@ _NONE = (
 
 
 class Digest(Frozen):
-    """Of what a layer reads: of its bytes, and of these with weights as fp16. `in_half`: if they are."""
+    """Of what a layer reads: of its bytes, and of these with weights as fp16. `in_half`: if they are.
+
+    `as_half` has more than one where tools round the weights differently.
+    """
 
     exact: bytes
-    as_half: bytes
+    as_half: frozenset[bytes]
     in_half: bool
 
     def is_same(self, other: Digest) -> bool:
         """Whether both are the same, or if one is in fp16, whether both are in fp16."""
         in_half = self.in_half or other.in_half
-        return self.exact == other.exact or (in_half and self.as_half == other.as_half)
+        return self.exact == other.exact or (in_half and bool(self.as_half & other.as_half))
 
 
 class _Piece(Frozen):
@@ -99,33 +102,24 @@ def digests(graph: Graph, path: Path) -> dict[int, Digest]:
 
 
 def _digest(content: mmap, pieces: Sequence[_Piece]) -> Digest:
-    exact, as_half = (hashlib.blake2b(digest_size=16) for _ in range(2))
+    exact, even, away = (hashlib.blake2b(digest_size=16) for _ in range(3))
     in_half = False
     for piece in pieces:
         stored = content[piece.start : piece.end]
         exact.update(stored)
+        to_even, from_zero = stored, stored
         tag = None if piece.tagged is None else struct.unpack_from("<I", stored)[0]
         in_half |= tag == FP16
-        if tag in (FP16, FP32, FP32_IN_OLD_FILES):
-            dtype = "<u2" if tag == FP16 else "<u4"
-            bits = np.frombuffer(stored, dtype, piece.tagged or 0, TAG_BYTES)
-            stored = (_flushed(bits) if tag == FP16 else _rounded(bits)).tobytes()
-        as_half.update(stored)
-    return Digest(exact.digest(), as_half.digest(), in_half)
-
-
-def _rounded(bits: Array) -> Array:
-    """The fp16 that ncnn makes of fp32, both as their bits (float32_to_float16 in src/mat.cpp)."""
-    sign, size = bits >> 16 & 0x8000, bits & 0x7FFFFFFF
-    smallest, beyond = 113 << 23, 143 << 23  # normal in fp16, and no longer finite
-    normal = (size - (112 << 23) + 0x1000) >> 13
-    half = np.where(size < smallest, 0, np.where(size >= beyond, 0x7C00, normal))
-    return (sign | half).astype("<u2")
-
-
-def _flushed(half: Array) -> Array:
-    """The bits of fp16 with 0 in place of subnormal numbers, which some writers keep."""
-    return np.where(half & 0x7C00, half, half & 0x8000).astype("<u2")
+        if tag == FP16:
+            half = np.frombuffer(stored, "<u2", piece.tagged or 0, TAG_BYTES)
+            to_even = from_zero = flushed(half).tobytes()
+        elif tag in (FP32, FP32_IN_OLD_FILES):
+            floats = np.frombuffer(stored, "<f4", piece.tagged or 0, TAG_BYTES)
+            to_even = ties_to_even(floats).tobytes()
+            from_zero = ties_away_from_zero(floats).tobytes()
+        even.update(to_even)
+        away.update(from_zero)
+    return Digest(exact.digest(), frozenset({even.digest(), away.digest()}), in_half)
 
 
 def spans(graph: Graph, content: bytes | mmap) -> dict[int, tuple[int, int]]:
