@@ -22,8 +22,8 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.versions.folding import limits
 from pytest_ncnn_parity.network.versions.units import sources
 from pytest_ncnn_parity.worker.judge.accumulated import Accumulated
-from pytest_ncnn_parity.worker.judge.left import LEFT, LEFT_IN_INT8, Errors, differs, nothing_is_left
 from pytest_ncnn_parity.worker.judge.regions import Region, follow
+from pytest_ncnn_parity.worker.judge.remaining import Errors, differs, is_far_smaller, nothing_is_left
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.networks.other import OtherNet
 from pytest_ncnn_parity.worker.values.stepping import Chain
@@ -117,10 +117,9 @@ class Rewritten:
         if len(known) < len(layer.outputs):
             return result
         blob, worst = max(known.items(), key=lambda pair: pair[1].scaled)
-        left = LEFT_IN_INT8 if result.evidence.in_int8 else LEFT
-        if result.metrics is not None and worst.scaled > left * result.metrics.scaled:
-            return result
         seen = result.evidence
+        if result.metrics is not None and not is_far_smaller(worst, result.metrics, seen.in_int8):
+            return result
         evidence = Evidence(
             setup=seen.setup,
             execution=seen.execution,

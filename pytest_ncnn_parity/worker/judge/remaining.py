@@ -23,6 +23,11 @@ def differs(layer: Layer, errors: Errors) -> bool:
     return layer.type != "Input" and any(error is None or not error.agrees for error in known)
 
 
+def is_far_smaller(error: Metrics, than: Metrics, in_int8: bool) -> bool:
+    """Whether hardly anything of the error `than` is left in `error`, by their share of the values."""
+    return error.scaled <= (LEFT_IN_INT8 if in_int8 else LEFT) * than.scaled
+
+
 def nothing_is_left(reader: Layer, part: Iterable[Layer], errors: Errors) -> bool:
     """Whether the values of `reader`, which agree, do so in spite of errors of what it reads.
 
