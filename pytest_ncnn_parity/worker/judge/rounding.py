@@ -16,11 +16,15 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.operator_kinds import Reduction, copies, op_type
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.fp16.kernels.resized import moved_places
+from pytest_ncnn_parity.worker.judge.fp16.kernels.summed import moved_sums
 from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 from pytest_ncnn_parity.worker.values.stepping import fed, walk
 
 _ADD_NOTHING = frozenset((Reduction.MAX, Reduction.MIN, Reduction.PROD))
+
+# by operator: how far its output moves with the places it looks up in its input, or with its sums
+_INSIDE = {"Interp": moved_places, "Softmax": moved_sums}
 
 Run = Callable[[Layer, Made], Made]
 
@@ -44,12 +48,11 @@ class LayerRounding:
             return NO_EXCUSE
         try:
             moves = Moves(self._run(layer, inputs)[name].array)
-            looks_up = layer.type == "Interp" and case.half is None and not output.batch
-            places = self._moved_places(layer, inputs, name) if looks_up else ()
+            inside = () if case.half or output.batch else self._moved_inside(layer, inputs, name)
             for draw in range(DRAWS):
                 values = {blob: _moved(blob, value, case.half, draw) for blob, value in inputs.items()}
                 answer = self._run(layer, values)[name].array
-                moves.add(answer + places[draw % len(places)] if places else answer)
+                moves.add(answer + inside[draw % len(inside)] if inside else answer)
             if not moves.repeats(self._run(layer, inputs)[name].array):
                 return NO_EXCUSE
         except (StepFailed, ValueError):  # for example, the number of rows may depend on the values
@@ -57,9 +60,12 @@ class LayerRounding:
         scale = self._natures.scale(name, reference.array, case.tolerance, whole=False)
         return moves.against(output.array, reference.array, case.tolerance, scale)
 
-    def _moved_places(self, layer: Layer, inputs: Made, name: str) -> tuple[Array, ...]:
-        """By how much an Interp's output moves with the rounding of its places, up and down."""
-        return moved_places(layer, inputs[layer.inputs[0]].array, self._run(layer, inputs)[name].array)
+    def _moved_inside(self, layer: Layer, inputs: Made, name: str) -> tuple[Array, ...]:
+        """By how much an output moves with what a kernel for fp32 rounds inside, if that is known."""
+        of = _INSIDE.get(layer.type)
+        if of is None:
+            return ()
+        return of(layer, inputs[layer.inputs[0]].array, self._run(layer, inputs)[name].array)
 
 
 class OutputRounding:

@@ -201,6 +201,7 @@ class LayerJudge:
             return Result(case.id, "passed", metrics, evidence=evidence)
         if not fault:
             self._refusals.poisoned(layer)
+            self._refusals.cut_short(layer, (reference, candidate))
             noise = self._noise(ran, metrics, blob)
             if noise is not None and noise.explains:
                 evidence = replace(evidence, noise=noise.factor)

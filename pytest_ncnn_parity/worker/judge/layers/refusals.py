@@ -10,6 +10,7 @@ from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import Skip
 from pytest_ncnn_parity.worker.judge import probes
+from pytest_ncnn_parity.worker.judge.cut_short import CutShort
 from pytest_ncnn_parity.worker.judge.not_finite import NotFinite
 from pytest_ncnn_parity.worker.judge.sample import SampleRun
 from pytest_ncnn_parity.worker.judge.shape_faults import ShapeFaults
@@ -36,6 +37,7 @@ class Refusals:
         self._shape_faults = shape_faults
         self._not_finite = not_finite
         self._red = red
+        self._cut_short = CutShort(sample)
         self._distrust: dict[int, Distrust | None] = {}  # by layer, of those that were asked about
 
     def of(self, case: CaseSpec, layer: Layer) -> Result | None:
@@ -98,6 +100,10 @@ class Refusals:
     def poisoned(self, layer: Layer) -> None:
         """Raise Skip if `layer` reads nan."""
         self._not_finite.refuse_poisoned(layer)
+
+    def cut_short(self, layer: Layer, pair: tuple[Net, Net]) -> None:
+        """Raise Skip if `layer` differs because llvmpipe, in one of `pair`, ends its loops too early."""
+        self._cut_short.refuse([layer], pair)
 
     def behind_red(self, case: CaseSpec, layer: Layer, pair: tuple[Net, Net]) -> None:
         """Raise Skip if a red layer runs again in front of `layer`: its fault is in the output then."""

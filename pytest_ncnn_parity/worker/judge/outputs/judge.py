@@ -6,21 +6,21 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from functools import partial
 
-from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32
 from pytest_ncnn_parity.compare.measured import Metrics
-from pytest_ncnn_parity.compare.noise import NO_EXCUSE, Conditioning, is_nearly_right
+from pytest_ncnn_parity.compare.noise import NO_EXCUSE, is_nearly_right
 from pytest_ncnn_parity.engine.evidence import Evidence, Infinite
 from pytest_ncnn_parity.engine.protocol import CaseSpec, NetSpec, Result
 from pytest_ncnn_parity.network.winograd import may_use_winograd
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge import probes
+from pytest_ncnn_parity.worker.judge.cut_short import CutShort
 from pytest_ncnn_parity.worker.judge.int8 import Int8Outputs
 from pytest_ncnn_parity.worker.judge.natures import Natures, badness
 from pytest_ncnn_parity.worker.judge.not_finite import NotFinite, with_remark
-from pytest_ncnn_parity.worker.judge.outputs import golden
 from pytest_ncnn_parity.worker.judge.outputs.pictures import GreySteps
 from pytest_ncnn_parity.worker.judge.outputs.recomputed import RecomputedOutputs
+from pytest_ncnn_parity.worker.judge.outputs.recorded import RecordedOutputs
 from pytest_ncnn_parity.worker.judge.outputs.whole_runs import WholeRuns
 from pytest_ncnn_parity.worker.judge.outputs.worth import with_worth
 from pytest_ncnn_parity.worker.judge.rounding import OutputRounding
@@ -53,14 +53,14 @@ class OutputJudge:
         # in running order, because lightmode drops an earlier blob once a later one was computed
         self.outputs = [blob for blob in sample.graph.producer if blob in asked]
         self._runs = WholeRuns(sample, self.outputs)
-        # in running order, the blobs compared with recordings, and whether they agree
-        self._as_recorded: dict[str, bool] = {}
         self._int8 = Int8Outputs(sample, self._runs.of)
         self._recomputed = RecomputedOutputs(sample, self.outputs, natures)
         self._grey_steps = GreySteps(sample, self.outputs, natures)
         self._rounding = OutputRounding(
             sample.graph, sample.inputs, self.outputs, sample.run_reference, natures
         )
+        self._recorded = RecordedOutputs(sample, self._runs, natures, self._int8, self._rounding)
+        self._cut_short = CutShort(sample)
 
     def know(self, spec: NetSpec, blobs: Made) -> None:
         """Use `blobs`, which must have all outputs, instead of a run of `spec`."""
@@ -97,10 +97,18 @@ class OutputJudge:
         reference = stand_in(self._sample, case, candidate) or self._sample.reference(case)
         if case.kind == "golden":
             self._shape_faults.refuse_hints(case, [case.output], (candidate, reference))
-            return self._golden(case, candidate)
+            result = self._recorded.judge(case, candidate)
+            if result.outcome == "failed":
+                self._refuse_cut_short(case, candidate)
+            return result
         above = self._sample.graph.ancestors([case.output])
         behind_red = any((case.comparison, number) in red for number in above)
         return self._pair(case, reference, candidate, behind_red)
+
+    def _refuse_cut_short(self, case: CaseSpec, *nets: Net) -> None:
+        """Raise Skip if the output differs because llvmpipe ends the loops of a layer too early."""
+        above = sorted(self._sample.graph.ancestors([str(case.output)]))
+        self._cut_short.refuse((self._sample.graph.layers[number] for number in above), nets)
 
     def _pair(self, case: CaseSpec, reference: Net, candidate: Net, behind_red: bool) -> Result:
         """Judge a pair of setups. If a stand-in for the reference disagrees, the reference decides."""
@@ -124,6 +132,8 @@ class OutputJudge:
         fault = value.nan or value.inf
         if evidence.stand_in and (fault or not metrics.agrees):
             return self._pair(case, self._sample.reference(case), candidate, behind_red)
+        if not metrics.agrees:
+            self._refuse_cut_short(case, reference, candidate)
         if not behind_red:
             metrics = self._int8.forgiving(case, metrics, outputs[blob].array, value.array)
             if reference.setup == CPU_FP32:
@@ -234,67 +244,3 @@ class OutputJudge:
             return metrics, blob
         noise = self._rounding.of(replace(case, half=None), blob, outputs[blob], expected[blob].array)
         return (noise.excused(metrics) if noise.explains else metrics), blob
-
-    def _golden(self, case: CaseSpec, net: Net) -> Result:
-        output = str(case.output)
-
-        def measure(candidate: Array, expected: Array) -> Metrics:
-            return self._natures.compare(output, candidate, expected, case.tolerance, whole=True)
-
-        value = self._runs.without_others(net, output)[output]
-        other = net.spec.other
-        again = self._again(net, output) if self._sample.job.probe else None
-
-        def own() -> Blob:
-            return self._runs.without_others(self._sample.trajectory, output)[output]
-
-        def noise(expected: Array) -> Conditioning:
-            if case.half or other:
-                return NO_EXCUSE
-            return self._rounding.of(case, output, value, expected)
-
-        given_out = not self._sample.graph.consumers[output]
-        forgiving = partial(self._int8.forgiving, case)
-        listed = self._natures.is_listed(output)
-        of_own = own if other else None
-        result = golden.judge(case, value, again, of_own, measure, forgiving, noise, given_out, listed)
-        ran = replace(result.evidence, setup=net.label, execution=str(net.setup), device=net.device_name)
-        if result.outcome == "passed" and result.metrics is not None:
-            depends = output in self._sample.graph.depending
-            result = replace(result, metrics=with_worth(case, result.metrics, value, value, depends))
-        if other:
-            return replace(result, evidence=replace(ran, in_int8=self._sample.nets.in_int8(net.spec)))
-        self._as_recorded[output] = result.outcome == "passed"
-        if result.outcome == "failed":
-            ran = self._with_recordings_before(output, ran)
-        return replace(result, evidence=ran)
-
-    def _again(self, net: Net, output: str) -> golden.Again | None:
-        """What else computes `output`: the plainest kernels of the CPU, or other files in fp32 on it."""
-        other = net.spec.other
-        plain = probes.in_fp32_on_cpu(net.spec) if other else probes.plain_cpu(self._sample.job)
-        if plain == net.spec:
-            return None
-
-        def run() -> Blob:
-            return self._sample.nets.other(plain).run(self._sample.inputs, [output])[output]
-
-        if other:
-            return golden.Again("other_files", probes.OTHER_FILES_ON_CPU, run)
-        return golden.Again("plain_cpu", probes.WITHOUT_PLAIN, run)
-
-    def _with_recordings_before(self, output: str, evidence: Evidence) -> Evidence:
-        """Return `evidence` with the recorded blobs upstream between which something goes wrong."""
-        ancestors = self._sample.graph.ancestors([output])
-        before = [
-            blob
-            for blob in self._as_recorded
-            if blob != output and self._sample.graph.producer[blob].number in ancestors
-        ]
-        alike = [blob for blob in before if self._as_recorded[blob]]
-        unlike = [blob for blob in before if not self._as_recorded[blob]]
-        return replace(
-            evidence,
-            alike_before=alike[-1] if alike else None,
-            unlike_before=unlike[0] if unlike else None,
-        )
