@@ -18,9 +18,9 @@ from pytest_ncnn_parity.worker.judge.cut_short import CutShort
 from pytest_ncnn_parity.worker.judge.int8 import Int8Outputs
 from pytest_ncnn_parity.worker.judge.natures import Natures, badness
 from pytest_ncnn_parity.worker.judge.not_finite import NotFinite, with_remark
+from pytest_ncnn_parity.worker.judge.outputs.golden import GoldenOutputs
 from pytest_ncnn_parity.worker.judge.outputs.pictures import GreySteps
 from pytest_ncnn_parity.worker.judge.outputs.recomputed import RecomputedOutputs
-from pytest_ncnn_parity.worker.judge.outputs.recorded import RecordedOutputs
 from pytest_ncnn_parity.worker.judge.outputs.whole_runs import WholeRuns
 from pytest_ncnn_parity.worker.judge.outputs.worth import with_worth
 from pytest_ncnn_parity.worker.judge.rounding import OutputRounding
@@ -59,7 +59,7 @@ class OutputJudge:
         self._rounding = OutputRounding(
             sample.graph, sample.inputs, self.outputs, sample.run_reference, natures
         )
-        self._recorded = RecordedOutputs(sample, self._runs, natures, self._int8, self._rounding)
+        self._golden = GoldenOutputs(sample, self._runs, natures, self._int8, self._rounding)
         self._cut_short = CutShort(sample)
 
     def know(self, spec: NetSpec, blobs: Made) -> None:
@@ -97,7 +97,7 @@ class OutputJudge:
         reference = stand_in(self._sample, case, candidate) or self._sample.reference(case)
         if case.kind == "golden":
             self._shape_faults.refuse_hints(case, [case.output], (candidate, reference))
-            result = self._recorded.judge(case, candidate)
+            result = self._golden.judge(case, candidate)
             if result.outcome == "failed":
                 self._refuse_cut_short(case, candidate)
             return result
