@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from math import inf
 
 from pytest_ncnn_parity.base.errors import listed
@@ -18,7 +19,7 @@ from pytest_ncnn_parity.repair.fix import NO_EFFORT, Effort, Fix, FixSettings
 from pytest_ncnn_parity.repair.outputs import changes, helps, still_wrong
 from pytest_ncnn_parity.repair.patch import make_patch, patched
 from pytest_ncnn_parity.repair.problem import Problem, Profile, find_anew, find_problem, measure_profile
-from pytest_ncnn_parity.repair.search import Masks, search
+from pytest_ncnn_parity.repair.search import Masks, Space, search
 from pytest_ncnn_parity.repair.trials import SearchBudget, Trials
 from pytest_ncnn_parity.repair.verify import Loads, Verification, verify_masks, verify_setup
 
@@ -73,6 +74,15 @@ def _no_masks(
     )
 
 
+class _Joined(Frozen):
+    """Masks of two comparisons, their verification, and what there is to say of them."""
+
+    masks: Masks
+    verification: Verification
+    minimal: bool
+    note: str
+
+
 class _Repair(Frozen):
     """The repair of one comparison in which something is red."""
 
@@ -121,13 +131,50 @@ class _Repair(Frozen):
         if verification.holds and not helps(problem.outputs, verification.outputs):
             how = self._without_effect(masks, verification)
             return _no_masks(comparison, problem, how, effort, notes)
-        if not result.complete:
+        minimal = verification.holds and result.complete and masks == result.masks
+        joined = None if verification.holds else self._joined(masks, space)
+        if joined is not None:
+            masks, verification, minimal = joined.masks, joined.verification, joined.minimal
+            notes.append(joined.note)
+        elif not result.complete:
             notes.append("the search reached its limit: not all of these masks may be needed")
         elif masks != result.masks:
             notes.append("a smaller set was right layer by layer, but not in the reloaded network")
-        minimal = verification.holds and result.complete and masks == result.masks
         fix = self._described(masks, verification, minimal, effort, notes)
         return fix.written(run, self.settings)
+
+    def _joined(self, masks: Masks, space: Space) -> _Joined | None:
+        """`masks` of a comparison without a candidate, with those that the device needs; None if wrong.
+
+        More may be red on the device than is predicted: what rounding does, or sums whose order is
+        unknown.
+        """
+        fix = self._fix_on_device()
+        if fix is None or not fix.verified:
+            return None
+        layers = self.run.plan.masked.layers
+        theirs = {one.number: fix.masks[one.name] for one in layers if one.name in fix.masks}
+        both = {one: masks.get(one, 0) | theirs.get(one, 0) for one in sorted({*masks, *theirs})}
+        with self.run.working_on("proof of the masks"):
+            _, verification = verify_masks(self.run, self.comparison, self.problem.cases, both, space)
+        if not verification.holds:
+            return None
+        note = (
+            f"what {self.comparison.name} alone asks for is not enough on the device: the masks that "
+            f"{fix.comparison} needs are among these"
+        )
+        return _Joined(both, verification, fix.minimal and both == theirs, note)
+
+    def _fix_on_device(self) -> Fix | None:
+        """The fix of a selected comparison that runs what this one only predicts."""
+        run, candidate = self.run, self.comparison.verified_as.candidate
+        if self.comparison.candidate is not None:
+            return None
+        selected = {case.comparison for cases in run.selected.values() for case in cases}
+        for other in run.plan.spec.comparisons:
+            if other in selected and other.candidate == candidate and other.masks_can_fix:
+                return run.once("fix", other.name, Fix, partial(find_fix, run, other, self.settings))
+        return None
 
     def _without_effect(self, masks: Masks, verification: Verification) -> str:
         layers = self.run.plan.masked.layers

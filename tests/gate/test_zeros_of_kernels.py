@@ -53,3 +53,31 @@ def test_a_zero_that_a_kernel_makes_is_a_fault_where_a_reader_breaks(
         assert {case["cause"] for case in layers.values()} == {"underflow"}
     assert run.cases[f"s::{FP16}::output:complement_2"]["cause"] == "underflow"
     assert "must be in fp32 too" in run.cases[f"s::{RANGE}::complement_1"]["message"]
+
+
+MEAN, LARGEST, WIDER = (
+    ("Pooling", "0=1 1=2 2=2"),
+    ("Pooling", "0=0 1=2 2=2"),
+    ("Interp", "0=1 1=2.0 2=2.0"),
+)
+AND_1 = ("BinaryOp", "0=0 1=1 2=1.0")
+
+
+def test_what_a_mean_makes_of_such_zeros_is_judged_by_its_readers(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """The largest value of the Swish is 2.7e-3, and 0 stands in place of up to 1.7e-4."""
+    net, values = Network(), {}
+    for kind, mean in (("mean", MEAN), ("largest", LARGEST), ("wider", WIDER)):
+        for name, last in ((f"{kind}_beside_more", AND_1), (f"{kind}_alone", INVERSE)):
+            blob = net.layer("Input", name)
+            for i, (operator, params) in enumerate([("Swish", ""), mean, last]):
+                blob = net.layer(operator, f"{name}_{i}", [blob], params=params)
+            values[name] = np.linspace(-13.1, -8.0, 64).reshape(1, 8, 8)
+    net.write(pytester.path / "net")
+    networks.fed(pytester.path, f"compare: [{FP16}, {RANGE}]\n", **values)
+    run = gate("--ncnn-parity-fix=off")
+    for comparison in (FP16, RANGE):
+        layers = {name.split("::")[2] for name in run.ids("failed", comparison)}
+        layers = {name for name in layers if not name.startswith("output:")}
+        assert layers == {"mean_alone_0", "largest_alone_0", "wider_alone_0"}, comparison
