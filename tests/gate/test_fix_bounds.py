@@ -137,3 +137,28 @@ def test_a_patch_that_cannot_be_written_costs_no_fix(
     assert (run.fixes[FP16]["masks"], run.fixes[FP16]["verified"]) == ({"average": 1}, True)
     assert run.fixes[FP16]["written"] == []
     assert "the patch could not be written" in run.output
+
+
+def test_what_is_predicted_is_fixed_together_with_what_only_the_device_shows(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """`up` overflows, as predicted. The terms of `subtract` cancel, which no value of fp32 shows."""
+    net = Network()
+    a, b, c = net.split(net.layer("Input", "in0", params="0=64"), 3)
+    a = net.layer("BinaryOp", "up", [a], params="0=2 1=1 2=30000.0")
+    net.layer("BinaryOp", "down", [a], ["out0"], "0=2 1=1 2=0.00003")
+    b = net.layer("BinaryOp", "scale", [b], params="0=2 1=1 2=1.001")
+    net.layer("BinaryOp", "subtract", [b, c], ["out1"], "0=1")
+    net.write(pytester.path / "net")
+    sample = "inputs: {s: {in0: {random: normal, seed: 0}}}\n"
+    networks.spec(pytester.path, f"{sample}compare: [{FP16}, fp16-range]\n")
+    fixes = gate().fixes
+    predicted, on_device = fixes["fp16-range"], fixes[FP16]
+    assert {"up", "down", "subtract"} <= on_device["masks"].keys()
+    assert predicted["masks"] == on_device["masks"]
+    assert (predicted["verified"], predicted["minimal"]) == (True, True)
+    assert "not enough on the device" in predicted["notes"][0]
+    networks.spec(pytester.path, f"{sample}compare: [fp16-range]\n")
+    predicted = gate().fixes["fp16-range"]
+    assert predicted["masks"].keys() == {"up", "down"}
+    assert not predicted["verified"]
