@@ -115,6 +115,23 @@ def test_another_weight_and_another_scale_are_seen() -> None:
     assert steps.clipped > 0.3
 
 
+def test_weights_without_a_scale_are_not_clipped() -> None:
+    """ncnn2int8 makes -127 of 0 * inf on x86."""
+    floats = np.random.RandomState(0).normal(size=(8, 9))
+    floats[2:4] = 0.0
+    with np.errstate(divide="ignore"):
+        scales = (63.0 / np.abs(floats).max(1)).astype(np.float32)
+    integers = np.where(
+        np.isinf(scales)[:, None], -127, np.rint(floats * np.nan_to_num(scales)[:, None])
+    )
+    weights = Int8Weights(integers.astype(np.int8), scales)
+    steps = weights.against(floats, ONE)
+    assert (steps.clipped, steps.outputs, steps.unscaled) == (0.0, (), ())
+    assert weights.largest == 63
+    alone = Int8Weights(weights.integers[2:4], weights.scales[2:4])
+    assert (alone.largest, alone.against(floats[2:4], ONE).clipped) == (0, 0.0)
+
+
 @pytest.mark.parametrize("end", [7, 8, 15, 31])
 def test_one_scale_for_all_is_not_kept_to_fewer_bits_on_purpose(end: int) -> None:
     """All outputs end at the same number where they have the same scale, whichever it is."""

@@ -56,13 +56,15 @@ class Int8Weights(Frozen):
     ) -> WeightSteps:
         """Return how far the weights are from `floats`, (outputs, weights per output), in int8 steps.
 
-        Weights at the end of int8's range may have been clipped, which is not a fault by itself.
+        Weights at the end of int8's range may have been clipped, which is not a fault by itself. In an
+        output whose scale is inf, x86 makes -127 of weights that are 0: these are not clipped.
         `folded`, (outputs,), holds the factors of the layers folded into the weights. If it is None,
         they are unknown, and the factors by which both agree best (least squares) are used.
         `lost_of_each`: how far each of `floats` may be off, if they do not stand in a file.
         """
         steps = self.integers.astype(np.float64)
-        scales = np.where(np.isfinite(self.scales), self.scales, 0.0)  # inf if all weights are 0
+        has_scale = np.isfinite(self.scales)
+        scales = np.where(has_scale, self.scales, 0.0)  # inf if all weights are 0
         unscaled = np.where(scales == 0.0, _alive(floats, folded), 0.0)
         wanted = floats.astype(np.float64) * scales[:, None]
         inside = np.abs(self.integers.astype(np.int16)) < INT8_MAX
@@ -80,13 +82,14 @@ class Int8Weights(Frozen):
         wrong = off > MOST_STEPS
         of_wrong = factors[wrong & (squares > 0.0)]
         factor = 1.0 / float(np.median(of_wrong)) if of_wrong.size and np.median(of_wrong) else 1.0
+        clipped = np.count_nonzero(~inside[has_scale]) - np.count_nonzero(has_scale)
         return WeightSteps(
             layer="",
             largest=float(off.max()),
             outputs=tuple(int(n) for n in np.flatnonzero(wrong)),
             total=len(off),
             factor=factor,
-            clipped=max(0.0, float((~inside).sum() - len(inside)) / inside.size),
+            clipped=max(0.0, clipped / inside.size),
             unscaled=tuple(int(n) for n in np.flatnonzero(unscaled)),
             unscaled_largest=float(unscaled.max(initial=0.0)),
             rounded=rounded,
@@ -101,7 +104,9 @@ class Int8Weights(Frozen):
 
     @property
     def largest(self) -> int:
-        return int(np.abs(self.integers.astype(np.int16)).max())
+        """Return the largest magnitude. Of an output without a scale it may be 127 where all is 0."""
+        integers = self.integers[np.isfinite(self.scales)]
+        return int(np.abs(integers.astype(np.int16)).max(initial=0))
 
     def spare(self, full: int) -> Array:
         """Return the factor, (outputs,), by which each scale could grow until a weight is at `full`.
