@@ -98,6 +98,11 @@ def keeps_unit(layer: Layer) -> bool:
     return bounded or (keep is not None and keep(layer))
 
 
+def averages(layer: Layer) -> bool:
+    """Whether each element of the output lies between elements of the input, as their mean does."""
+    return layer.type in MEANS | _SAMPLING or (layer.type == "Reduction" and _reduces_within(layer))
+
+
 def adds(layer: Layer) -> bool:
     """Whether `layer` adds two values, or subtracts one from the other."""
     of_two = layer.type == "BinaryOp" and not has_number(layer)

@@ -60,6 +60,7 @@ MEAN, LARGEST, WIDER = (
     ("Pooling", "0=0 1=2 2=2"),
     ("Interp", "0=1 1=2.0 2=2.0"),
 )
+OF_ROWS = ("Reduction", "0=3 1=0 -23303=1,2 4=1 5=1")
 AND_1 = ("BinaryOp", "0=0 1=1 2=1.0")
 
 
@@ -68,7 +69,7 @@ def test_what_a_mean_makes_of_such_zeros_is_judged_by_its_readers(
 ) -> None:
     """The largest value of the Swish is 2.7e-3, and 0 stands in place of up to 1.7e-4."""
     net, values = Network(), {}
-    for kind, mean in (("mean", MEAN), ("largest", LARGEST), ("wider", WIDER)):
+    for kind, mean in (("mean", MEAN), ("largest", LARGEST), ("wider", WIDER), ("rows", OF_ROWS)):
         for name, last in ((f"{kind}_beside_more", AND_1), (f"{kind}_alone", INVERSE)):
             blob = net.layer("Input", name)
             for i, (operator, params) in enumerate([("Swish", ""), mean, last]):
@@ -80,4 +81,4 @@ def test_what_a_mean_makes_of_such_zeros_is_judged_by_its_readers(
     for comparison in (FP16, RANGE):
         layers = {name.split("::")[2] for name in run.ids("failed", comparison)}
         layers = {name for name in layers if not name.startswith("output:")}
-        assert layers == {"mean_alone_0", "largest_alone_0", "wider_alone_0"}, comparison
+        assert layers == {"mean_alone_0", "largest_alone_0", "wider_alone_0", "rows_alone_0"}, comparison

@@ -16,7 +16,7 @@ from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Evidence, Underflow
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.natural_scale import MEANS
+from pytest_ncnn_parity.network.natural_scale import averages
 from pytest_ncnn_parity.network.operator_kinds import copies
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge.fp16.cancelled import Cancelled
@@ -276,7 +276,7 @@ class Underflows:
             if not (harmless or self._cancelled.explain(layer, output, lost, value, tolerance)):
                 wrong = first or replace(found, scaled=metrics.scaled, nonfinite=nonfinite)
                 tiny = value.subnormal and right.subnormal
-                follows = (tiny or layer.type in BY_ELEMENT | MEANS) and not value.nan
+                follows = (tiny or layer.type in BY_ELEMENT or averages(layer)) and not value.nan
                 of_inf = self._reference.differs(output, value, right, tolerance) == "inf"
                 if not (self._reference.is_only_read(output) and (follows or of_inf)):
                     return NO_EFFECT._replace(wrong=wrong, sources=sources)
