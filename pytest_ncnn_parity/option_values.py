@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
-from pytest_ncnn_parity.base import memory
+from pytest_ncnn_parity.base import memory, read_files
 from pytest_ncnn_parity.base.errors import ParityErrors
 from pytest_ncnn_parity.base.printable import bytes_shown, printable
 from pytest_ncnn_parity.base.write_files import may_be_written
@@ -27,9 +27,12 @@ class OptionsError(ParityErrors):
     """Options that cannot be followed, one per line."""
 
 
-def read(source: Source) -> Options:
-    """Return the values of all options. Raises OptionsError, which names every wrong one."""
-    reader = _Reader(source)
+def read(source: Source, misnamed: Iterable[str] = ()) -> Options:
+    """Return the values of all options. Raises OptionsError, which names every wrong one.
+
+    `misnamed`: an error for each setting that is no option of ours, though its name begins as theirs do.
+    """
+    reader = _Reader(source, misnamed)
     options = Options(
         reports=reader.reports(),
         baseline=reader.path("baseline"),
@@ -52,7 +55,11 @@ def read(source: Source) -> Options:
     )
     reader.lacking(options.reports)
     if options.baseline is None:
-        reader.needs_baseline()
+        reader.needs(("baseline-factor", "baseline-fail"), "baseline=FILE")
+    if options.fix == "off":
+        reader.needs(("fix-runs", "fix-seconds"), "fix=suggest")
+    if options.fix != "write":
+        reader.needs(("dir",), "fix=write")
     if reader.problems:
         raise OptionsError(reader.problems)
     return options
@@ -61,9 +68,9 @@ def read(source: Source) -> Options:
 class _Reader:
     """Reads options by name; a wrong value adds to `problems` and gives a substitute."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, misnamed: Iterable[str]) -> None:
         self._source = source
-        self.problems: list[str] = []
+        self.problems = list(misnamed)
 
     def flag(self, name: str) -> bool:
         return bool(self._source.value(TABLE[name].ini))
@@ -92,14 +99,14 @@ class _Reader:
             if not str(typed).strip():
                 self._refuse(option, typed, "expected a path")
                 return None
-            return self._source.called_in / str(typed)
+            return read_files.written(str(typed), self._source.called_in)
         configured = self._source.configured(option.ini)
         if not configured:
             return None
         if not isinstance(configured, str):
             self._refuse(option, configured, "expected a path")
             return None
-        return self._source.rootdir / configured
+        return read_files.written(configured, self._source.rootdir)
 
     def output(self, name: str) -> Path | None:
         """Return a path at which a file can be written, as far as this can be checked beforehand."""
@@ -119,12 +126,12 @@ class _Reader:
                 self._refuse(TABLE[name], path, expected)
         return reports
 
-    def needs_baseline(self) -> None:
-        """Refuse what the command line says of a comparison with a baseline where there is none."""
-        for option in (TABLE["baseline-factor"], TABLE["baseline-fail"]):
+    def needs(self, names: Iterable[str], lacking: str) -> None:
+        """Refuse those options on the command line that do nothing because another is `lacking`."""
+        for option in (TABLE[name] for name in names):
             is_wrong = any(problem.startswith(option.flag) for problem in self.problems)
             if self._source.typed(option.ini) and not is_wrong:
-                self.problems.append(f"{option.flag} needs {TABLE['baseline'].flag}=FILE")
+                self.problems.append(f"{option.flag} needs --ncnn-parity-{lacking}")
 
     def lacking(self, asked: Iterable[str]) -> None:
         """Refuse the formats that need packages which are not installed."""

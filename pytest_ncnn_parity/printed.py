@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from pytest_ncnn_parity import arm64
+from pytest_ncnn_parity.base import read_files
 from pytest_ncnn_parity.base.errors import ParityError
 from pytest_ncnn_parity.option_values import OptionsError
 from pytest_ncnn_parity.report import document
@@ -31,9 +32,9 @@ def printed(asked: Mapping[str, str], called_in: Path) -> str:
         raise OptionsError([f"--ncnn-parity-{name}=: expected a path"])
     try:
         if name == "init":
-            return starter.starter(Path(value), called_in)
+            return starter.starter(read_files.written(value, Path()), called_in)
         if name == "arm64":
-            python = arm64.make((called_in / value).resolve())
+            python = arm64.make(read_files.written(value, called_in).resolve())
             return f"arm: command={shlex.quote(shlex.quote(str(python)))} emulated\n"
     except ParityError as error:
         raise OptionsError([f"--ncnn-parity-{name}: {error}"]) from None

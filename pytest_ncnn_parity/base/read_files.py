@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from pytest_ncnn_parity.base.errors import ParityError, Place, cut, guess
@@ -26,6 +27,14 @@ class Unreadable(ParityError):
         super().__init__(f"{path}:{place}: {what}" if place else f"{path}: {what}")
         self.what = what
         self.place = place
+
+
+def written(text: str, folder: Path) -> Path:
+    """The path that somebody wrote as `text` in `folder`; `~` and `~user` are homes, as in a shell."""
+    path = Path(text)
+    with suppress(RuntimeError):  # there is no such user, and then a shell leaves it as it is
+        path = path.expanduser()
+    return folder / path
 
 
 def shown(path: Path) -> str:

@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+from pytest_ncnn_parity.base import read_files
 from pytest_ncnn_parity.base.errors import ParityErrors, guess, quoted
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.compare.comparisons import MOST_THREADS, WORKER_NAME
@@ -135,5 +136,4 @@ def _worker(name: str, given: dict[str, str], folder: Path) -> Worker:
 
 def _placed(program: str, folder: Path) -> str:
     """Resolve a path relative to `folder`; a bare name is left to be searched for on PATH."""
-    path = Path(program).expanduser()
-    return str(folder / path) if "/" in program else program
+    return str(read_files.written(program, folder)) if "/" in program else program

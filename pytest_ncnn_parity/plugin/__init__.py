@@ -83,8 +83,11 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         text = printed(asked, config.invocation_params.dir)
     except OptionsError as error:
         raise pytest.UsageError(str(error)) from None
-    sys.stdout.buffer.write(text.encode())
-    sys.stdout.flush()
+    try:
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.flush()
+    except OSError as error:
+        raise pytest.UsageError(f"the output could not be written: {error.strerror}") from None
     return pytest.ExitCode.OK
 
 
@@ -97,8 +100,10 @@ def pytest_configure(config: pytest.Config) -> None:
         except TypeError as error:
             raise pytest.UsageError(f"{error}; this version of pytest wants it in quotes") from None
         except (ValueError, pytest.UsageError) as error:
+            said = str(error)  # in TOML, pytest names the file and the setting itself
             where = f"{config.inipath}: " if config.inipath else ""
-            raise pytest.UsageError(f"{where}{name}: {error}") from None
+            place = "" if said.startswith(where) else f"{where}{name}: "
+            raise pytest.UsageError(f"{place}{said}") from None
 
     source = options.Source(config.getoption, configured, config.invocation_params.dir, config.rootpath)
     if not source.gate_wanted:
@@ -106,10 +111,11 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     from pytest_ncnn_parity.base import sigterm
     from pytest_ncnn_parity.engine.early import EarlyWorker
+    from pytest_ncnn_parity.option_names import unknown
     from pytest_ncnn_parity.option_values import OptionsError, read
 
     try:
-        asked = read(source)
+        asked = read(source, unknown(config.inipath, config.getoption("override_ini") or ()))
     except OptionsError as error:
         raise pytest.UsageError(str(error)) from None
     config.add_cleanup(sigterm.on_sigterm())

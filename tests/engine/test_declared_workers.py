@@ -25,6 +25,10 @@ def configured(*lines: str) -> dict[str, Worker]:
             Worker("old", "python", (OLD,)),
         ),
         ("old: python=venv/bin/python", Worker("old", "python", (str(HERE / "venv/bin/python"),))),
+        (
+            "old: python=~nobody-here/python",
+            Worker("old", "python", (str(HERE / "~nobody-here/python"),)),
+        ),
         ("old: python=python3.9", Worker("old", "python", ("python3.9",))),
         (
             "arm: command='/ci/arm64/python -X dev' emulated",

@@ -16,7 +16,7 @@ plugin
 nodes
 verdict controller printed
 arm64
-session option_values
+session option_values option_names
 baseline
 options
 report
