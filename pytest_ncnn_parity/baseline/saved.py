@@ -32,7 +32,10 @@ def read(path: Path) -> Report:
     problem = document.problem(parsed)
     if problem is not None:
         raise BaselineError(f"is not a complete report: {problem}. {MAKE}")
-    return cast("Report", parsed)
+    report = cast("Report", parsed)
+    if not report["models"]:
+        raise BaselineError(f"holds no verdict, so that nothing could be worse than in it. {MAKE}")
+    return report
 
 
 def _parsed(path: Path) -> object:
