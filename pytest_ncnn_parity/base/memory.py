@@ -28,11 +28,21 @@ def parse(text: str) -> int | None:
 
 
 def machine() -> int:
-    """Bytes this process may use: the machine's memory, or less where a control group limits it."""
-    return min([system.memory_bytes(), *_limits()])
+    """Bytes this process may use: the machine's memory, or less where it is limited to less."""
+    return min([system.memory_bytes(), *_of_groups(), *_of_process()])
 
 
-def _limits() -> list[int]:
+def _of_process() -> list[int]:
+    """The limit that `ulimit -v` sets, on its addresses; it ends a worker as a lack of memory does."""
+    try:
+        import resource  # noqa: PLC0415 - Windows has none
+    except ImportError:
+        return []
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    return [] if limit == resource.RLIM_INFINITY else [limit]
+
+
+def _of_groups() -> list[int]:
     """The limits of the control groups (v1 and v2) this process is in."""
     limits = []
     with suppress(OSError):
