@@ -44,11 +44,12 @@ class End(Frozen):
     """What is wrong with a run that pytest itself would pass.
 
     `worse`: something is worse than in the baseline, and that is to fail the run. `nothing`: a message
-    that nothing was compared; `empty`: this fails the run. `unwritten`: why reports could not be
-    written.
+    that nothing was compared; `empty`: this fails the run. `left_out`: cases were selected and did not
+    run, and nothing stopped the run. `unwritten`: why reports could not be written.
     """
 
     worse: bool = False
+    left_out: bool = False
     nothing: str = ""
     empty: bool = False
     unwritten: Sequence[str] = ()
@@ -97,7 +98,8 @@ class Controller:
 
     def not_collected(self, nodeid: str, message: str, place: PlaceRecord | None) -> None:
         """Record a part of a spec that could not be collected; `place` is that of its first error."""
-        spec, _, _ = nodeid.partition("::")
+        whole = nodeid.endswith((SUFFIX, MISNAMED))  # also one that has colons in its path
+        spec = nodeid if whole else nodeid.partition("::")[0]
         if spec.endswith((SUFFIX, MISNAMED)):
             self._report.error(spec, message, place)
 
@@ -150,7 +152,8 @@ class Controller:
         worse = self._compare()
         unwritten = self._files.write(self._report.document)
         worse = worse and self._options.baseline_fail
-        self._end = End(worse, nothing, empty=bool(nothing), unwritten=unwritten)
+        left_out = self._report.state.left_out
+        self._end = End(worse, left_out, nothing, empty=bool(nothing), unwritten=unwritten)
         return self._end
 
     def _compare(self) -> bool:

@@ -37,6 +37,9 @@ class SpecFile(pytest.File):
         if self.path.name.endswith(MISNAMED):
             shown = printable(str(self.path))
             raise self.CollectError(f"{shown}: the name of a spec ends with {SUFFIX}: rename it")
+        if "::" in self.nodeid:
+            what = "its path has '::', which ends a path in node ids; rename the file or folder"
+            raise self.CollectError(f"{printable(str(self.path))}: {what}")
         root = self.config.stash[SESSION].root
         try:
             plan = check.plan(spec.load(self.path, root), self.config.rootpath, root)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Generator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,8 +79,8 @@ class ReportingHooks:
         error = outcome.excinfo[1] if outcome.excinfo else None
         if isinstance(error, pytest.UsageError):  # a path or an id that does not exist
             self._controller.stop("; ".join(first_line(str(text)) for text in error.args))
-            models = (place for place in self._config.args if place.endswith(".param"))
-            error.args += tuple(f"{place} is a model: {SHOW_FIRST}{place}" for place in models)
+            said = "\n".join(map(str, error.args))
+            error.args += tuple(why for place in self._config.args if (why := _why_not(place, said)))
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.failed:
@@ -106,7 +107,7 @@ class ReportingHooks:
         self._controller.stop(str(excinfo.value) or "interrupted")
 
     def pytest_internalerror(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        self._controller.stop(f"internal error of pytest: {excinfo.exconly()}")
+        self._controller.stop(f"internal error of pytest: {in_short(excinfo.exconly())}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
@@ -116,7 +117,7 @@ class ReportingHooks:
         if self._runs_nothing or not (self._begun or self._controller.stopped):
             return
         end = self._controller.end(self._typed, self._config.args, self._narrowed or self._chosen)
-        if end.worse and session.exitstatus in HARMLESS:
+        if (end.worse or end.left_out) and session.exitstatus in HARMLESS:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if end.unwritten:
             session.exitstatus = pytest.ExitCode.USAGE_ERROR
@@ -164,3 +165,24 @@ class ReportingHooks:
             terminalreporter.write_line(text, **({style: True} if style else {}))
         if self._lists is not None:
             self._lists.for_short_summary()
+
+
+def in_short(error: str) -> str:
+    """Return the line of an `error` that says what it is.
+
+    An error of an xdist worker is quoted with its traceback by an assertion that fails.
+    """
+    first, *rest = error.splitlines()
+    if not first.endswith("Traceback (most recent call last):"):
+        return first.strip()
+    return [line for line in rest if not line.startswith("assert ")][-1].strip()
+
+
+def _why_not(place: str, said: str) -> str:
+    """Why pytest found no spec at a `place` of its command line, of which it `said` that; else ""."""
+    if place.endswith(".param"):
+        return f"{place} is a model: {SHOW_FIRST}{place}"
+    is_named = Path(place).is_file() and Path(place).name in said
+    if is_named and place.endswith((".yaml", ".yml")) and not place.endswith(SUFFIX):
+        return f"{place}: the name of a spec ends with {SUFFIX}: rename it"
+    return ""

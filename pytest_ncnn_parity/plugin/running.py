@@ -56,7 +56,7 @@ class RunningHooks:
         outcome = yield
         report = outcome.get_result()
         if isinstance(collector, FOLDERS) and report.passed:
-            report.result += [self._spec(path, collector) for path in _dangling_specs(collector)]
+            report.result += [self._spec(path, collector) for path in dangling_specs(collector)]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self) -> None:
@@ -77,9 +77,12 @@ class RunningHooks:
             self._progress.clear()
 
 
-def _dangling_specs(folder: pytest.Directory) -> Iterator[Path]:
+def dangling_specs(folder: pytest.Directory) -> Iterator[Path]:
     """The links in `folder` that have the name of a spec and lead nowhere, in order."""
-    named = (path for path in folder.path.iterdir() if path.name.endswith((SUFFIX, MISNAMED)))
+    try:
+        named = [path for path in folder.path.iterdir() if path.name.endswith((SUFFIX, MISNAMED))]
+    except FileNotFoundError:  # the folder is gone since pytest looked
+        return
     ignored = partial(folder.ihook.pytest_ignore_collect, config=folder.config)
     for path in sorted(named):
         if path.is_symlink() and not path.exists() and not ignored(collection_path=path):

@@ -21,9 +21,13 @@ def spec_of(nodeid: str) -> str | None:
 
 @dataclass
 class RunState:
-    """Counts cases by node id; `stopped` is why not all got a verdict, as far as that is known."""
+    """Counts cases by node id; `stopped` is why not all got a verdict, as far as that is known.
+
+    `left_out`: cases were selected and did not run, and nothing stopped the run.
+    """
 
     stopped: str | None = None
+    left_out: bool = False
     ended: bool = False
     started: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat("T", "seconds"))
     _begin: float = field(default_factory=time.monotonic)
@@ -57,6 +61,7 @@ class RunState:
             self.stopped = None  # the run was stopped when no case was left
         elif left and self.stopped is None:
             self.stopped = f"{left} of the selected cases did not run"
+            self.left_out = True
 
     @property
     def selected(self) -> int:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import networks
 import pytest
@@ -133,3 +136,40 @@ def test_no_report_replaces_what_a_gate_reads(name: str, pytester: pytest.Pytest
         (error,) = refused(pytester, f"{flag}={name}")
         assert error.startswith(f"{flag}={name}: expected a report, and not a file that a gate reads")
     assert (pytester.path / name).read_bytes() == before
+
+
+@pytest.mark.skipif(pytest.version_tuple < (9,), reason="pytest 8 reads no types in TOML")
+def test_a_setting_of_the_wrong_type_in_toml_is_named_once(pytester: pytest.Pytester) -> None:
+    pytester.makepyprojecttoml("[tool.pytest]\nncnn_parity = true\nncnn_parity_fix = 5\n")
+    with pytest.raises(pytest.UsageError) as caught:
+        pytester.parseconfigure()
+    assert str(caught.value).count("pyproject.toml") == 1
+
+
+def test_a_misspelled_setting_is_reported_with_the_other_errors(pytester: pytest.Pytester) -> None:
+    pytester.makeini("[pytest]\nncnn_parity_require_vulcan = true\n")
+    misspelled, wrong = refused(pytester, "--ncnn-parity-timeout=soon")
+    assert misspelled.startswith("tox.ini:2: there is no setting ncnn_parity_require_vulcan")
+    assert wrong.startswith("--ncnn-parity-timeout=soon: ")
+
+
+def test_a_spec_that_is_called_otherwise_is_told_its_name(pytester: pytest.Pytester) -> None:
+    pytester.makefile(".yaml", net="model: {}")
+    result = pytester.runpytest("--ncnn-parity", "net.yaml")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    said = "net.yaml: the name of a spec ends with .parity.yaml: rename it"
+    result.stderr.fnmatch_lines([f"ERROR: {said}"])
+
+
+def test_a_full_disk_is_one_error(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    networks.chain(pytester.path)
+    with Path("/dev/full").open("w") as full:
+        process = subprocess.run(
+            [sys.executable, "-m", "pytest", "--ncnn-parity-init=net.param"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert process.returncode == pytest.ExitCode.USAGE_ERROR
+    assert process.stderr.strip() == "ERROR: the output could not be written: No space left on device"

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import networks
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 from conftest import Gate, fresh_python
 
 from pytest_ncnn_parity.plan import check
+from pytest_ncnn_parity.plugin.running import dangling_specs
 from pytest_ncnn_parity.spec import spec
 from pytest_ncnn_parity.spec.spec import SpecError
 
@@ -217,3 +219,20 @@ def test_a_document_of_any_depth_is_an_error_and_no_crash(depth: int) -> None:
     assert ran.returncode == 0
     # libyaml's own limit comes first where it has one
     assert "too large or too deep" in ran.stdout or "exceeded maximum nesting depth" in ran.stdout
+
+
+def test_a_folder_that_is_gone_meanwhile_has_no_dangling_links(tmp_path: Path) -> None:
+    assert list(dangling_specs(SimpleNamespace(path=tmp_path / "gone"))) == []  # type: ignore[arg-type]
+
+
+@pytest.mark.once
+def test_a_path_with_colons_is_refused(gate: Gate, pytester: pytest.Pytester) -> None:
+    """Node ids of `a::b/net.parity.yaml` would begin with a spec `a`."""
+    folder = pytester.mkdir("a::b")
+    networks.chain(folder)
+    networks.spec(folder, networks.NOISE)
+    (error,) = gate().report["errors"]
+    assert error["spec"] == "a::b/net.parity.yaml"
+    assert error["message"].endswith(
+        "its path has '::', which ends a path in node ids; rename the file or folder"
+    )

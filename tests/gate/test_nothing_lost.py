@@ -11,6 +11,7 @@ import networks
 import pytest
 from conftest import Gate, in_slow_layer
 
+from pytest_ncnn_parity.plugin.reporting import in_short
 from pytest_ncnn_parity.report import document as shape
 
 RANGE = networks.NOISE + "compare: [fp16-range]\n"
@@ -264,3 +265,26 @@ def test_cases_that_are_collected_twice_have_one_verdict(gate: Gate, pytester: p
         name: case["outcome"] for name, case in once.cases.items()
     }
     assert twice.ids("passed")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("OSError: another plugin\nwith more", "OSError: another plugin"),
+        (
+            "AssertionError: Traceback (most recent call last):\n    File ...\n  OSError: another\n"
+            "assert False",
+            "OSError: another",
+        ),
+    ],
+)
+def test_an_internal_error_is_one_line(error: str, said: str) -> None:
+    assert in_short(error) == said
+
+
+def test_cases_that_another_plugin_takes_away_are_not_green(pytester: pytest.Pytester) -> None:
+    specs(pytester.path, "a")
+    pytester.makeconftest("def pytest_runtest_protocol(item): return '::l2' in item.nodeid or None")
+    result = pytester.runpytest_subprocess("--ncnn-parity", ORDINARY)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "of the selected cases did not run" in result.stdout.str()

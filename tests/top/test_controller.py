@@ -127,3 +127,26 @@ def test_a_report_that_cannot_be_written_any_more_is_said(tmp_path: Path) -> Non
 def test_a_baseline_that_is_none_is_refused_before_anything_runs(tmp_path: Path) -> None:
     with pytest.raises(OptionsError, match=r"--ncnn-parity-baseline=.*none\.json: "):
         Controller(options(tmp_path, baseline="none.json"), tmp_path, "1.2.3")
+
+
+def test_cases_that_something_left_out_fail_the_run(tmp_path: Path) -> None:
+    run = Reported(tmp_path)
+    assert run.end.left_out
+    assert run.document["stopped"] == "1 of the selected cases did not run"
+    assert not Reported(tmp_path, carrying(Phase("passed"), "passed")).end.left_out
+
+
+def test_a_spec_with_colons_in_its_path_is_reported_by_its_path(tmp_path: Path) -> None:
+    controller = Controller(options(tmp_path), tmp_path, "1.2.3")
+    controller.not_collected("a::b/net.parity.yaml", "its path", None)
+    controller.not_collected("net.parity.yaml::noise", "why", None)
+    errors = controller.document()["errors"]
+    assert [error["spec"] for error in errors] == ["a::b/net.parity.yaml", "net.parity.yaml"]
+
+
+def test_a_baseline_without_a_verdict_is_refused(tmp_path: Path) -> None:
+    """It is what a run leaves that was killed at its start; nothing could be worse than in it."""
+    (tmp_path / "called").mkdir()
+    Controller(options(tmp_path, json="report.json"), tmp_path, "1.2.3").start()
+    with pytest.raises(OptionsError, match=r"report\.json: holds no verdict, .* Save one with"):
+        Controller(options(tmp_path, baseline="report.json"), tmp_path, "1.2.3")
