@@ -55,11 +55,7 @@ def read(source: Source, misnamed: Iterable[str] = ()) -> Options:
     )
     reader.lacking(options.reports)
     if options.baseline is None:
-        reader.needs(("baseline-factor", "baseline-fail"), "baseline=FILE")
-    if options.fix == "off":
-        reader.needs(("fix-runs", "fix-seconds"), "fix=suggest")
-    if options.fix != "write":
-        reader.needs(("dir",), "fix=write")
+        reader.needs_baseline()
     if reader.problems:
         raise OptionsError(reader.problems)
     return options
@@ -126,12 +122,12 @@ class _Reader:
                 self._refuse(TABLE[name], path, expected)
         return reports
 
-    def needs(self, names: Iterable[str], lacking: str) -> None:
-        """Refuse those options on the command line that do nothing because another is `lacking`."""
-        for option in (TABLE[name] for name in names):
+    def needs_baseline(self) -> None:
+        """Refuse what the command line says of a comparison with a baseline where there is none."""
+        for option in (TABLE["baseline-factor"], TABLE["baseline-fail"]):
             is_wrong = any(problem.startswith(option.flag) for problem in self.problems)
             if self._source.typed(option.ini) and not is_wrong:
-                self.problems.append(f"{option.flag} needs --ncnn-parity-{lacking}")
+                self.problems.append(f"{option.flag} needs {TABLE['baseline'].flag}=FILE")
 
     def lacking(self, asked: Iterable[str]) -> None:
         """Refuse the formats that need packages which are not installed."""

@@ -53,25 +53,6 @@ def test_a_home_is_found_where_no_shell_has_replaced_it(
     assert options(tmp_path, repro="~nobody-here/x").repro == tmp_path / "called" / "~nobody-here" / "x"
 
 
-@pytest.mark.parametrize(
-    ("typed", "said"),
-    [
-        ({"fix": "off", "fix_runs": "9"}, "--ncnn-parity-fix-runs needs --ncnn-parity-fix=suggest"),
-        (
-            {"fix": "off", "fix_seconds": "9"},
-            "--ncnn-parity-fix-seconds needs --ncnn-parity-fix=suggest",
-        ),
-        ({"dir": "fixes"}, "--ncnn-parity-dir needs --ncnn-parity-fix=write"),
-        ({"baseline_fail": True}, "--ncnn-parity-baseline-fail needs --ncnn-parity-baseline=FILE"),
-    ],
-)
-def test_an_option_that_would_do_nothing(typed: dict[str, object], said: str, tmp_path: Path) -> None:
-    with pytest.raises(OptionsError) as caught:
-        options(tmp_path, **typed)
-    assert str(caught.value) == said
-    option_values.read(source(tmp_path, {}, typed))  # an ini may hold it for other runs
-
-
 @pytest.mark.parametrize("memory", ["1KiB", "9" * 400], ids=["too small", "no number of bytes"])
 def test_every_wrong_value_is_named_with_what_was_expected(memory: str, tmp_path: Path) -> None:
     wrong = {"fix": "perhaps", "timeout": "soon", "baseline-factor": "1", "memory": memory}
