@@ -30,7 +30,9 @@ def unknown(configuration: Path | None, overridden: Iterable[str]) -> list[str]:
 def _in_file(path: Path | None) -> Iterator[tuple[str, str]]:
     """Yield the place and the name of each setting that begins as ours do."""
     section = ""
-    for number, line in enumerate(path.read_text("utf-8-sig").splitlines() if path else (), start=1):
+    for number, line in enumerate(
+        path.read_text("utf-8-sig", "replace").splitlines() if path else (), start=1
+    ):
         if header := _SECTION.match(line):
             section = header[1]
         elif section in _OF_PYTEST and (name := _NAME.match(line)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pytest_ncnn_parity.base.errors import listed
 from pytest_ncnn_parity.baseline.changes import Changes, compared
 from pytest_ncnn_parity.baseline.saved import BaselineError, read
 from pytest_ncnn_parity.report.document import Report
@@ -28,6 +29,8 @@ class Baseline:
         notes = []
         if self._saved.get("complete") is False:
             notes.append("the baseline's run was cut short: what it did not reach could not be compared")
+        if changes.unknown:
+            notes.append(f"not in the baseline, so not compared: {listed(changes.unknown)}")
         file = self._path.relative_to(root) if self._path.is_relative_to(root) else self._path
         return {
             "regressions": changes.regressions,

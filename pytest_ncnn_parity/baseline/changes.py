@@ -26,13 +26,14 @@ KINDS: tuple[Kind, ...] = get_args(Kind)  # in order of severity, the worst firs
 class Changes(Frozen):
     """`regressions`, the worst kinds first; `context`: what else differs, a text for each.
 
-    `added` and `renamed`: layers, for information alone.
+    `added` and `renamed`: layers, for information alone. `unknown`: specs that the saved report lacks.
     """
 
     regressions: list[RegressionRecord] = field(default_factory=list)
     context: list[str] = field(default_factory=list)
     added: list[AddedLayer] = field(default_factory=list)
     renamed: list[RenamedLayer] = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
 
 
 def compared(old: Report, new: Report, factor: float, gone: Collection[str] = ()) -> Changes:
@@ -55,6 +56,7 @@ def compared(old: Report, new: Report, factor: float, gone: Collection[str] = ()
             for c in pair.renamed()
             if c.matched_by != NAME
         ],
+        sorted({model["spec"] for model in new["models"]} - {pair.new.spec for pair in pairs}),
     )
 
 

@@ -212,6 +212,14 @@ def test_a_spec_that_is_gone_has_vanished_and_one_that_moved_has_not(old: Any) -
     assert "twin.parity.yaml was net.parity.yaml" in compared(old, moved, 2.0, gone).context
 
 
+def test_a_spec_that_the_baseline_lacks_is_named(old: Any, new: Any) -> None:
+    """That nothing is worse would say nothing of it."""
+    extra = copy.deepcopy(new["models"][0])
+    new["models"].append({**extra, "spec": "extra.parity.yaml", "param": "extra.param"})
+    changes = compared(old, new, 2.0)
+    assert (changes.unknown, changes.regressions) == (["extra.parity.yaml"], [])
+
+
 def test_new_layers_and_new_names_are_reported_and_are_no_regressions(old: Any) -> None:
     more = reports.report(
         graphs.network(
