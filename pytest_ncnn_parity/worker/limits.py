@@ -79,13 +79,18 @@ def peak() -> int:
 
     Of resident memory the peak is known; of what the limit counts (RLIMIT_DATA), the present size.
     """
-    most_held = 0
+    return _largest("VmHWM", "VmData")
+
+
+def _largest(*names: str) -> int:
+    """Return the largest of these sizes of this process, in bytes, by Linux' names; 0 but on Linux."""
+    largest = 0
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text("utf-8").splitlines():
             name, _, value = line.partition(":")
-            if name in ("VmHWM", "VmData"):
-                most_held = max(most_held, int(value.split()[0]) * 1024)
-    return most_held
+            if name in names:
+                largest = max(largest, int(value.split()[0]) * 1024)
+    return largest
 
 
 def most() -> int | None:
@@ -93,6 +98,14 @@ def most() -> int | None:
     if resource is None or sys.platform != "linux":
         return None
     soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    return None if soft == resource.RLIM_INFINITY else int(soft)
+
+
+def _most_addresses() -> int | None:
+    """Return how many bytes of addresses `ulimit -v` allows, or None if there is no limit."""
+    if resource is None:
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     return None if soft == resource.RLIM_INFINITY else int(soft)
 
 
@@ -117,6 +130,12 @@ def refused(what: str, code: int) -> tuple[DeathKind, str]:
     limit = most()
     if code != NO_BLOB or limit is None:
         return "refused", f"{what}: {code or 'it is empty'}"
+    allowed, addresses = _most_addresses(), _largest("VmPeak")
+    if allowed is not None and 2 * addresses > allowed:
+        share = (
+            f"it has used {bytes_shown(addresses)} of {bytes_shown(allowed)} of addresses (ulimit -v)"
+        )
+        return "memory", f"{what}: {code}, given no more memory; {share}"
     held = peak()
     if 2 * held > limit:
         share = f"it has held {bytes_shown(held)} of {bytes_shown(limit)} (--ncnn-parity-memory)"
