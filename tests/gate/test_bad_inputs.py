@@ -84,6 +84,13 @@ def test_a_file_that_is_no_array(name: str, raw: bytes, tmp_path: Path) -> None:
     assert "\n" not in message
 
 
+@pytest.mark.parametrize("length", [0, 3, 60, len(WHOLE) - 1])
+def test_an_array_that_ends_too_early_may_be_cut_off(length: int, tmp_path: Path) -> None:
+    for name, raw in (("x.npy", WHOLE), ("x.npz", archived(a=WHOLE))):
+        (tmp_path / name).write_bytes(raw[:length])
+        assert problem(Recording(str(tmp_path / name))).endswith("; is it cut off?")
+
+
 def test_an_archive_that_unpacks_to_very_much_is_not_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,8 @@ from pytest_ncnn_parity.worker.values.drawn import drawn
 
 NPY = np.lib.format.MAGIC_PREFIX  # a file of a single array begins with it
 PICTURES = re.compile(rb"\x89PNG|\xff\xd8\xff|BM|GIF8|RIFF....WEBP", re.DOTALL)  # the second is JPEG
+# what numpy, mmap and zipfile say of a file that ends too early
+CUT_OFF = re.compile("EOF|mmap length is greater than file size|File is not a zip file")
 
 
 class InputError(Exception):
@@ -146,6 +148,7 @@ def recorded(given: Recording, may_be_empty: bool = False) -> Array:
             ) from None
         raise InputError(
             f"{path}: cannot be read as .npy or .npz without pickles: {in_one_line(error)}"
+            f"{'; is it cut off?' if CUT_OFF.search(str(error)) else ''}"
         ) from None
     if loaded.dtype.kind not in "fiub":
         raise InputError(f"{path}: dtype {loaded.dtype}; expected floats or integers")
