@@ -84,7 +84,7 @@ def test_a_file_that_is_no_array(name: str, raw: bytes, tmp_path: Path) -> None:
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("length", [0, 3, 60, len(WHOLE) - 1])
+@pytest.mark.parametrize("length", [0, 60, len(WHOLE) - 1])
 def test_an_array_that_ends_too_early_may_be_cut_off(length: int, tmp_path: Path) -> None:
     for name, raw in (("x.npy", WHOLE), ("x.npz", archived(a=WHOLE))):
         (tmp_path / name).write_bytes(raw[:length])
