@@ -71,7 +71,7 @@ CAUSES = (
         "reference",
         "the CPU in fp32 cannot be trusted: a kernel reads memory that nobody wrote, computes an "
         "element otherwise among others than alone, gives NaN or inf where its function has a value, "
-        "or a value where it is inf, rounds the sums of a norm too often, or gives other results "
+        "or a value where it is NaN or inf, rounds the sums of a norm too often, or gives other results "
         "without packing, winograd and sgemm; or the reference of a comparison of your own is in 16 "
         "bits, and fp32 differs from it",
         "report the kernel upstream, or fix the model; a mask does not help",

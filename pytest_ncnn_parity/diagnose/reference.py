@@ -45,6 +45,11 @@ _FAULTS: Mapping[KernelFault, tuple[str, str]] = MappingProxyType(
             "all that {} reads is finite, and so is its function: its kernel on cpu fp32 lets exp "
             "overflow",
         ),
+        "number": (
+            "gives numbers where its function is nan or inf",
+            "{} reads inf, of which its function makes nan or inf, and gives numbers on cpu fp32; what "
+            "makes that inf, such as a mask of the wrong sign, is at fault as well",
+        ),
         "function": (
             "is far from its function",
             "on cpu fp32 {} is far from what float64 gives for the same inputs, the candidate is not: "
@@ -77,7 +82,8 @@ def is_not_believed(failure: Failure) -> Explanation | None:
     if compared or failure.death is not None or failure.evidence.recorded_shape is not None:
         what = f"{failure.seen}; {what}"
     to_do = "no mask can fix it: report the kernel to ncnn"
-    return Explanation(what, (shown.format(kernel), f"{_of_devices(failure, own)}; {to_do}"))
+    of_devices = _of_devices(failure, own and distrust.fault != "number")  # there nan is right
+    return Explanation(what, (shown.format(kernel), f"{of_devices}; {to_do}"))
 
 
 def _of_devices(failure: Failure, own: bool) -> str:

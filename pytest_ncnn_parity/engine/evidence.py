@@ -14,10 +14,10 @@ from pytest_ncnn_parity.network.versions.kept_by_quantizing import Difference
 
 # Why a kernel of the reference is not trusted: its bits depend on fresh memory (""), an element on how
 # many others are computed with it ("uneven"), it gives nan where its function has a value ("nan"), or
-# nan or inf of finite values because exp overflows ("overflow"), it rounds after each of many summands
-# ("sums"), is far from its function where that ends ("function"), or gives more elements than its inputs
-# make ("shape").
-KernelFault = Literal["", "uneven", "nan", "overflow", "sums", "function", "shape"]
+# nan or inf of finite values because exp overflows ("overflow"), or numbers of inf, of which its
+# function makes nan or inf ("number"), it rounds after each of many summands ("sums"), is far from its
+# function where that ends ("function"), or gives more elements than its inputs make ("shape").
+KernelFault = Literal["", "uneven", "nan", "overflow", "number", "sums", "function", "shape"]
 
 # What is run again without one suspect, see `Trial`: the plainest kernels of the CPU, the candidate as
 # it is, in fp32 on its device, or without one of its options, or the other model in fp32 on the CPU.

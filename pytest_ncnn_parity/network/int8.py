@@ -8,6 +8,7 @@ be.
 from __future__ import annotations
 
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.integers import READ_INTEGERS
 from pytest_ncnn_parity.network.operator_kinds import RECURRENT, copies
 from pytest_ncnn_parity.network.parameters import NotANumber, differs, number
 
@@ -25,18 +26,18 @@ INT8_TERM = {
 # weights: given int8 they read, and those that work in place write, past its end (src/layer,
 # src/layer/x86).
 _READ_FLOATS = frozenset(
-    "AbsVal ArgMax BNLL BatchNorm Bias BinaryOp CELU Clip Convolution Convolution1D Convolution3D "
-    "ConvolutionDepthWise ConvolutionDepthWise1D ConvolutionDepthWise3D CumulativeSum "
-    "Deconvolution Deconvolution1D Deconvolution3D DeconvolutionDepthWise "
-    "DeconvolutionDepthWise1D DeconvolutionDepthWise3D DeformableConv2D Diag ELU Einsum Eltwise "
-    "Erf Exp Flip Fold GELU GLU GRU Gemm GridSample GroupNorm HardSigmoid HardSwish InnerProduct "
-    "InstanceNorm Interp InverseSpectrogram LRN LSTM LayerNorm Log MVN MatMul Mish "
-    "MultiHeadAttention Normalize PReLU Permute PixelShuffle Pooling Pooling1D Pooling3D Power "
-    "Quantize RMSNorm RNN ROIAlign ROIPooling Reduction Reorg SDPA SELU Scale Shrink "
-    "ShuffleChannel Sigmoid Softmax Softplus Spectrogram Swish TanH Threshold Tile UnaryOp "
-    "Unfold".split()
+    "AbsVal ArgMax BNLL BatchNorm Bias BinaryOp CELU Clip Convolution Convolution1D "
+    "Convolution3D ConvolutionDepthWise ConvolutionDepthWise1D ConvolutionDepthWise3D "
+    "CumulativeSum Deconvolution Deconvolution1D Deconvolution3D DeconvolutionDepthWise "
+    "DeconvolutionDepthWise1D DeconvolutionDepthWise3D DeformableConv2D DetectionOutput Diag "
+    "ELU Einsum Eltwise Erf Exp Flip Fold GELU GLU GRU Gemm GridSample GroupNorm HardSigmoid "
+    "HardSwish InnerProduct InstanceNorm Interp InverseSpectrogram LRN LSTM LayerNorm Log MVN "
+    "MatMul Mish MultiHeadAttention Normalize PReLU PSROIPooling Permute PixelShuffle Pooling "
+    "Pooling1D Pooling3D Power Proposal Quantize RMSNorm RNN ROIAlign ROIPooling Reduction "
+    "Reorg SDPA SELU SPP Scale Shrink ShuffleChannel Sigmoid Softmax Softplus Spectrogram "
+    "StatisticsPooling Swish TanH Threshold Tile UnaryOp Unfold YoloDetectionOutput "
+    "Yolov3DetectionOutput".split()
 )
-_READ_INTEGERS = frozenset({"Dequantize", "Requantize"})  # these read the sums of a convolution in int8
 # by operator that ncnn2int8 quantizes, the ids of the number of weights and of the bias flag
 WEIGHTS = {"Convolution": (6, 5), "ConvolutionDepthWise": (6, 5), "InnerProduct": (2, 1)}
 REQUANTIZES = 100  # added to the term where the output is int8 as well
@@ -108,7 +109,7 @@ def quantizing_readers(graph: Graph, blob: str, of_copies: bool = False) -> list
 
 def misreads_int8(layer: Layer) -> str:
     """The type for which `layer` mistakes an int8 value, four times as long; empty if it does not."""
-    if layer.type in _READ_INTEGERS:
+    if layer.type in READ_INTEGERS:
         return "32-bit integers"
     slope = layer.type == "ReLU" and differs(layer, 0, 0.0)
     factor = layer.type == "Dropout" and not copies(layer)

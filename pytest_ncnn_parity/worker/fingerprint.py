@@ -11,7 +11,7 @@ from pytest_ncnn_parity.engine.protocol import Job
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker import exponentials
 from pytest_ncnn_parity.worker.elements import are_uneven
-from pytest_ncnn_parity.worker.ieee import gives_nan_for_a_number
+from pytest_ncnn_parity.worker.ieee import gives_a_number_for_inf, gives_nan_for_a_number
 from pytest_ncnn_parity.worker.judge.probes import plain_cpu
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
@@ -50,5 +50,7 @@ def _fault(layer: Layer, values: Made, outputs: Made, trajectory: Net) -> Kernel
         return "nan"
     if exponentials.overflow(layer, values, outputs):
         return "overflow"
+    if gives_a_number_for_inf(layer, values, outputs):
+        return "number"
     run = partial(trajectory.run_layer, on="changed")
     return "uneven" if are_uneven(layer, values, outputs, run) else ""

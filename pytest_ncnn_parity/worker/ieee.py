@@ -17,12 +17,13 @@ import numpy as np
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.natural_scale import softmax_axis
-from pytest_ncnn_parity.network.operator_kinds import Binary, Unary, has_number, op_type
+from pytest_ncnn_parity.network.operator_kinds import Binary, Reduction, Unary, has_number, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimal
 from pytest_ncnn_parity.network.shapes.rules.pairs import expanded
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 FUNCTIONS = frozenset({"UnaryOp", "BinaryOp"})  # the operators that `function_in_float64` may know
+_ATTENTIONS = frozenset({"MultiHeadAttention", "SDPA"})
 FP32_MAX = np.finfo(np.float32).max  # a float32, so that an array of such stays one
 # of a UnaryOp
 _FUNCTIONS: Mapping[str, Callable[[Array], Array]] = MappingProxyType(
@@ -83,6 +84,25 @@ def gives_nan_for_a_number(layer: Layer, values: Made, outputs: Made) -> bool:
         return False
     (array,), (ends, true) = (value.array for value in outputs.values()), at_ends
     return bool((ends & np.isnan(array) & ~np.isnan(true)).any())
+
+
+def gives_a_number_for_inf(layer: Layer, values: Made, outputs: Made) -> bool:
+    """Return whether powers of e that are added up hide inf: a Softmax of it is nan, a LogSumExp inf.
+
+    Of an attention it is known only where none of `outputs` shows that it has read inf.
+    """
+    made, read = list(outputs.values()), {blob: values[blob] for blob in layer.inputs}
+    if any(value.batch or not value.floating for value in (*read.values(), *made)):
+        return False
+    if not any(np.isposinf(value.array).any() for value in read.values()):
+        return False
+    if layer.type == "Softmax":
+        (true,) = _softmax(layer, read, outputs).values()
+        return true.nan > made[0].nan
+    log_sum = layer.type == "Reduction" and op_type(layer) == Reduction.LOG_SUM_EXP
+    if layer.type in _ATTENTIONS or log_sum:
+        return not any(value.nan or value.infinite for value in made)
+    return False
 
 
 def _at_ends(layer: Layer, values: Made) -> tuple[Array, Array] | None:

@@ -137,6 +137,27 @@ def test_a_power_of_e_that_overflows_inside_a_kernel_is_the_cpus_fault(
         assert "gives nan or inf where the function has a value" in case["message"]
 
 
+def test_a_mask_of_the_wrong_sign_is_no_devices_fault(gate: Gate, pytester: pytest.Pytester) -> None:
+    """A Softmax of a row with inf is nan, as on the device; the CPU gives 0 and 1."""
+    net = Network()
+    mask, scores = (net.layer("Input", name, params="0=12 1=12") for name in ("mask", "scores"))
+    x = net.layer("UnaryOp", "negative", [mask], params="0=1")
+    x = net.layer("BinaryOp", "masked", [scores, x], params="0=0")
+    net.layer("Softmax", "attention", [x], ["out0"], "0=1 1=1")
+    net.write(pytester.path / "net")
+    causal = np.triu(np.full((12, 12), -np.inf, np.float32), 1)
+    np.save(pytester.path / "mask.npy", causal)
+    inputs = "inputs:\n  s: {mask: {file: mask.npy}, scores: {random: normal}}\n"
+    networks.spec(pytester.path, inputs + "compare: [cpu-vs-vulkan]\n")
+    run = gate()
+    assert run.ids("failed") == ["s::cpu-vs-vulkan::attention", "s::cpu-vs-vulkan::output:out0"]
+    assert {run.cases[name]["cause"] for name in run.ids("failed")} == {"reference"}
+    said = run.cases["s::cpu-vs-vulkan::attention"]["message"]
+    assert "gives numbers where its function is nan or inf" in said
+    assert "it may be wrong as well" not in said
+    assert not any(fix["masks"] for fix in run.fixes.values())
+
+
 @pytest.mark.parametrize("divide", ["UnaryOp 0=15", "BinaryOp 0=8 1=1 2=1.0"])
 @pytest.mark.parametrize("finds", ["nothing", "something"])
 def test_a_sigmoid_in_layers_of_its_own_may_find_nothing(

@@ -65,6 +65,9 @@ def test_int8_is_handed_on_until_a_layer_makes_floats_of_it() -> None:
     [
         ("Dequantize", "0=1", "32-bit integers"),
         ("Requantize", "0=1 1=1", "32-bit integers"),
+        ("Embed", "0=4 1=9", "32-bit integers"),
+        ("Yolov3DetectionOutput", "0=2", "floats"),
+        ("StatisticsPooling", "0=1", "floats"),
         ("Sigmoid", "", "floats"),
         ("Pooling", "0=0 1=2 2=2", "floats"),
         ("Tile", "0=0 1=2", "floats"),

@@ -10,7 +10,12 @@ from network import Network
 from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.worker.ieee import corrected, function_in_float64, gives_nan_for_a_number
+from pytest_ncnn_parity.worker.ieee import (
+    corrected,
+    function_in_float64,
+    gives_a_number_for_inf,
+    gives_nan_for_a_number,
+)
 from pytest_ncnn_parity.worker.networks.loaded import LoadedNet
 from pytest_ncnn_parity.worker.values.blob import Blob
 
@@ -162,3 +167,30 @@ def test_of_other_layers_no_function_is_known() -> None:
     value = {"in0": Blob.of(np.ones(4, np.float32))}
     for line in ("ReLU f in0 y", "UnaryOp f in0 y 0=0", "BinaryOp f in0 y 0=0 1=1 2=3"):
         assert function_in_float64(graphs.network(line).names["f"], value) is None
+
+
+@pytest.mark.parametrize(
+    ("line", "made", "hides"),
+    [
+        ("Softmax f in0 y 0=1 1=1", [[0.0, 1.0], [0.5, 0.5]], True),
+        ("Softmax f in0 y 0=1 1=1", [[np.nan, np.nan], [0.5, 0.5]], False),
+        ("Softmax f in0 y 0=1 1=1", [[np.nan, 1.0], [0.5, 0.5]], True),
+        ("Reduction f in0 y 0=10 1=1", [88.0], True),
+        ("Reduction f in0 y 0=10 1=1", [np.inf], False),
+        ("Reduction f in0 y 0=3 1=1", [88.0], False),
+        ("MultiHeadAttention f x,in0 y 5=1", [[1.0, 2.0]], True),
+        ("SDPA f x,x,x,in0 y 5=1", [[1.0, np.nan]], False),
+        ("Clip f in0 y 0=0 1=1", [[1.0, 1.0], [0.0, 0.0]], False),
+    ],
+)
+def test_inf_that_powers_of_e_hide_is_a_fault_of_their_kernel(
+    line: str, made: list[float], hides: bool
+) -> None:
+    """What a Softmax makes of a row with inf is nan, and what a LogSumExp makes of it is inf."""
+    layer = graphs.network("ReLU relu in0 x", line).names["f"]
+    scores = np.array([[0.0, np.inf], [1.0, 1.0]], np.float32)
+    values = {"x": Blob.of(np.ones((2, 2), np.float32)), "in0": Blob.of(scores)}
+    outputs = {"y": Blob.of(np.array(made, np.float32))}
+    assert gives_a_number_for_inf(layer, values, outputs) is hides
+    masked = {**values, "in0": Blob.of(-np.abs(scores))}
+    assert not gives_a_number_for_inf(layer, masked, outputs)
