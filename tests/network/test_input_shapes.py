@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from written_graphs import fed
 
+from pytest_ncnn_parity.network.param import parse
 from pytest_ncnn_parity.network.shapes.fed import at_odds, misfit
 from pytest_ncnn_parity.network.shapes.flow import flow
 from pytest_ncnn_parity.network.shapes.search import overruled
@@ -33,6 +34,28 @@ def test_an_input_line_that_the_weights_agree_with_is_not_overruled() -> None:
     assert misfit(right, "in0", (3, 5, 7)) == ""
     for shape in ((4, 12, 12), (12, 12), (12, 12, 3)):
         assert "than the network's Input line, [3, 12, 12]" in misfit(right, "in0", shape)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        ("Concat both 2 1 a b x 0=0", "Convolution conv 1 1 x out0 0=8 1=3 6=432"),
+        ("BinaryOp both 2 1 a b x 0=1", "Convolution conv 1 1 x out0 0=8 1=3 6=216"),
+    ],
+)
+@pytest.mark.parametrize(("of_a", "of_b"), [("old", "old"), ("new", "old"), ("new", "new")])
+def test_lines_that_contradict_the_weights_only_together_are_overruled_as_well(
+    layers: tuple[str, str], of_a: str, of_b: str
+) -> None:
+    """Two pictures of 3 channels, one or both of them in the order of old converters."""
+    sizes = {"old": "0=3 1=32 2=30", "new": "0=30 1=32 2=3"}
+    read = [f"Input {blob} 0 1 {blob} {sizes[order]}" for blob, order in (("a", of_a), ("b", of_b))]
+    graph = parse("\n".join(["7767517", "4 9", *read, *layers]), "net.param")
+    for blob, order in (("a", of_a), ("b", of_b)):
+        assert (at_odds(graph, blob, graph.shapes[blob]) is not None) is (order == "old")
+        assert misfit(graph, blob, (3, 32, 30)) == misfit(graph, blob, (3, 48, 64)) == ""
+        if of_a == of_b:
+            assert "than the network's Input line" in misfit(graph, blob, (4, 32, 30))
 
 
 def test_a_batch_is_refused_whatever_the_line_says() -> None:

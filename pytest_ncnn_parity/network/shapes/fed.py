@@ -6,11 +6,15 @@ them in another order, and some files have those of another network.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.shapes import given
 from pytest_ncnn_parity.network.shapes.flow import Misfit, flow
+from pytest_ncnn_parity.network.shapes.rules.reading import Shape
+
+MOST_TURNED = 4  # lines of which every order is tried
 
 
 def misfit(graph: Graph, blob: str, shape: Sequence[int]) -> str:
@@ -33,13 +37,35 @@ def misfit(graph: Graph, blob: str, shape: Sequence[int]) -> str:
 def at_odds(graph: Graph, blob: str, shape: Sequence[int]) -> Misfit | None:
     """The first layer that does not fit a `blob` of `shape`; other inputs are as the file states.
 
-    An input whose own line contradicts the weights says nothing of this one.
+    An input whose own line contradicts the weights says nothing of this one. Nor do lines that do so
+    only together, as those of two pictures that a Concat joins, if they fit in another order.
     """
-    others = {other: graph.shapes[other] for other in graph.inputs if other in graph.shapes}
-    fed = {**others, blob: tuple(shape)}
+    lines = {one: graph.shapes[one] for one in graph.inputs if one in graph.shapes}
+    fed = {**lines, blob: tuple(shape)}
     if flow(graph, fed).misfit is None:
         return None
-    wrong = {other for other, line in others.items() if flow(graph, {other: line}).misfit is not None}
-    return flow(
-        graph, {other: fed[other] for other in fed if other == blob or other not in wrong}
-    ).misfit
+    wrong = {one for one, line in lines.items() if flow(graph, {one: line}).misfit is not None}
+    found = flow(graph, {one: fed[one] for one in fed if one == blob or one not in wrong}).misfit
+    if found is None or blob in wrong or blob not in lines:
+        return found
+    turned = _turned(graph, {one: line for one, line in lines.items() if one not in wrong})
+    own = turned.get(blob)
+    if own is None or own == fed[blob]:
+        return None if own else found
+    of_another_size = len(own) == len(shape) > 2 and own[0] == shape[0]
+    return flow(graph, {blob: fed[blob]}).misfit if of_another_size else found
+
+
+def _turned(graph: Graph, lines: Mapping[str, Shape]) -> Mapping[str, Shape]:
+    """`lines` that do not fit together, with as few of them as possible reversed, so that they do.
+
+    Empty if they fit as they are, or in no such order.
+    """
+    if len(lines) > MOST_TURNED or flow(graph, lines).misfit is None:
+        return {}
+    for count in range(1, len(lines) + 1):
+        for some in combinations(lines, count):
+            turned = {one: line[::-1] if one in some else line for one, line in lines.items()}
+            if flow(graph, turned).misfit is None:
+                return turned
+    return {}
