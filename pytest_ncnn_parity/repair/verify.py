@@ -23,6 +23,8 @@ from pytest_ncnn_parity.repair.trials import SearchBudget
 
 REPEATS = 3  # runs of each sample that verify a fix, because a race may not show in every run
 
+MOST_TRIED = 6  # masks more than a search found, of which each is left out once
+
 CasesBySample = Mapping[str, Sequence[Case]]
 
 
@@ -79,21 +81,44 @@ def verify_masks(
     """`masks` and their verification; if they do not hold, those of the next wider set that does.
 
     fp16-range has no candidate to run, so its masks are verified on Vulkan as ncnn ships it. Whatever
-    else is wrong there is not for these masks to fix, so they are not widened.
+    else is wrong there is not for these masks to fix, so they are widened by one layer around.
     """
-    if comparison.verified_as != comparison:
-        other = comparison.verified_as
-        return masks, _verify(run, other, masks, _expected_right(run.plan, other))
+    runs_as = comparison.verified_as
+    predicted = runs_as != comparison
+    if predicted:
+        cases = _expected_right(run.plan, runs_as)
     first: Verification | None = None
     readers = with_readers(run.plan.masked, masks)
     wider = [] if readers == masks else [readers]
-    for candidate in (masks, *wider, *(around for _, around in grown(masks, space))):
-        verification = _verify(run, comparison, candidate, cases)
+    around = [some for _, some in grown(masks, space)]
+    if predicted:
+        around = (around or [dict.fromkeys(space.layers, space.strong)])[:1]
+    for candidate in (masks, *wider, *around):
+        verification = _verify(run, runs_as, candidate, cases)
+        if verification.holds and candidate in around:
+            return _with_few_more(run, runs_as, masks, candidate, verification, cases)
         if verification.holds or not verification.ran:
             return candidate, verification
         first = first or verification
     assert first is not None
     return masks, first
+
+
+def _with_few_more(
+    run: SpecRun,
+    comparison: Comparison,
+    masks: Masks,
+    wider: Masks,
+    verification: Verification,
+    cases: CasesBySample,
+) -> tuple[Masks, Verification]:
+    """What `masks`, which do not hold, need of `wider` ones, which do; all of them if they are many."""
+    more = sorted(wider.keys() - masks.keys(), reverse=True)
+    for number in more if len(more) <= MOST_TRIED else ():
+        fewer = {one: mask for one, mask in wider.items() if one != number}
+        if (again := _verify(run, comparison, fewer, cases)).holds:
+            wider, verification = fewer, again
+    return wider, verification
 
 
 def verify_setup(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import networks
+import numpy as np
 import pytest
 from conftest import Gate
 from network import Network
@@ -75,6 +76,24 @@ def test_masks_that_make_no_output_better_are_no_fix(gate: Gate, pytester: pytes
     assert "with third 31=18 the red layers are right, but no output is better for it" in fix["how"]
     (output,) = fix["outputs"]
     assert (output["output"], output["before"] < 0.001) == ("out0", True)
+
+
+def test_masks_that_are_predicted_are_widened_until_the_network_is_right_with_them(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """fp16-range blames the lost epsilon; on Vulkan the small probabilities in front are too coarse."""
+    net = Network()
+    x = net.layer("Input", "in0", params="0=50")
+    x = net.layer("Sigmoid", "prob", [x])
+    x = net.layer("BinaryOp", "eps", [x], params="0=0 1=1 2=1e-9")
+    x = net.layer("UnaryOp", "log", [x], params="0=8")
+    net.layer("BinaryOp", "scale", [x], ["out0"], "0=2 1=1 2=0.1")
+    net.write(pytester.path / "net")
+    np.save(pytester.path / "in0.npy", np.linspace(-18.0, -11.5, 50, dtype=np.float32))
+    networks.spec(pytester.path, "inputs:\n  s: {in0: {file: in0.npy}}\ncompare: [fp16-range]\n")
+    fix = gate().fixes["fp16-range"]
+    assert (fix["masks"], fix["verified"]) == ({"prob": 18, "eps": 18, "log": 18}, True)
+    assert any("a smaller set" in note for note in fix["notes"])
 
 
 def test_of_several_outputs_those_that_the_masks_fix_are_named(
