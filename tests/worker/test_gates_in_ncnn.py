@@ -167,6 +167,19 @@ def test_a_sum_behind_halves_that_are_shut_has_a_unit(tmp_path: Path) -> None:
     assert unit.min() > 0.1
 
 
+@pytest.mark.parametrize("kind", ["Swish", "Mish"])
+def test_a_sum_of_what_gates_itself_and_is_shut_has_a_unit(kind: str, tmp_path: Path) -> None:
+    net = Network()
+    net.layer("Input", "in0")
+    net.layer(kind, "shut", ["in0"])
+    net.layer("InnerProduct", "out0", ["shut"], params="0=2 1=0 2=16", weights=[np.ones(16)])
+    values = np.random.RandomState(0).normal(0, 1, (3, 8)).astype(np.float32)
+    assert followed(net, tmp_path, values)[0].unit("out0", whole=False) is None
+    unit = followed(net, tmp_path, -12.0 - np.abs(values))[0].unit("out0", whole=False)
+    assert unit is not None
+    assert unit.min() > 1.0
+
+
 def test_a_value_that_is_added_to_itself_counts_twice(tmp_path: Path) -> None:
     net = Network()
     blob = product(net)

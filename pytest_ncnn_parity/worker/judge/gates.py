@@ -249,7 +249,7 @@ def _mixed(graph: Graph, natural: Mapping[str, Scale]) -> frozenset[str]:
             share = any(scale is not None and scale.is_share for scale in known)
             begins = is_sum or (_multiplies(layer) and not all(known))
             found = 0 if begins and not share else None
-        elif layer.type == _HALVES:
+        elif layer.type == _HALVES or layer.type in _SELF_GATED:
             found = 0
         else:
             carries = _keeps(layer) or is_sum
