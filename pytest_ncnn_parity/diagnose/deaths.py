@@ -33,7 +33,8 @@ BEYOND_REMEDY = (
 # the layer whose line ncnn refuses, counted from 0 (src/net.cpp: load_param)
 _REFUSED_LAYER = re.compile(
     r"^(?:(?:ParamDict|layer) load_param (?P<layer>\d+) .*failed"
-    r"|invalid bottom_count or top_count for one_blob_only layer (?P<by_blobs>\d+))$",
+    r"|invalid (?:bottom_count or top_count for one_blob_only|shape hints at|feature mask at) layer"
+    r" (?P<invalid>\d+))$",
     re.MULTILINE,
 )
 STDERR_LINES = 4  # the last lines of what native code wrote
@@ -69,7 +70,7 @@ def setup_of(death: Death | None, comparison: Comparison) -> Setup:
 def refused_layer(death: Death | None) -> int | None:
     """The number of the layer for whose line ncnn refused the .param file; None if of none."""
     found = None if death is None or death.kind != "files" else _REFUSED_LAYER.search(death.stderr)
-    return None if found is None else int(found["layer"] or found["by_blobs"])
+    return None if found is None else int(found["layer"] or found["invalid"])
 
 
 def project_code_raised(failure: Failure) -> Explanation | None:

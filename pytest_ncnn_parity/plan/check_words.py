@@ -44,7 +44,7 @@ def _unlike_integers(spec: Spec, source: Source) -> str:
         return "an image gives pixels"
     if isinstance(source, FileSource):
         of_integers = recorded_type.holds_integers(spec.path.parent / source.file, source.key)
-        return f"{cut(source.file)} holds floats" if of_integers is False else ""
+        return f"{cut(source.file)} holds no integers" if of_integers is False else ""
     if isinstance(source, ConstantSource):
         return "" if float(source.constant).is_integer() else f"{source.constant:g} is none"
     return "" if source.random == "integers" else f"random: {source.random} gives fractions"

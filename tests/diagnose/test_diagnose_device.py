@@ -23,12 +23,13 @@ from failed_cases import (
 
 from pytest_ncnn_parity.compare.comparisons import BUILT_IN, Comparison, Pair, Setup
 from pytest_ncnn_parity.diagnose.causes import diagnose
+from pytest_ncnn_parity.diagnose.deaths import refused_layer
 from pytest_ncnn_parity.diagnose.downstream import Red
 from pytest_ncnn_parity.diagnose.wording import remark
 from pytest_ncnn_parity.engine.evidence import Distrust, Evidence, Inside, Integers, Trial
 from pytest_ncnn_parity.engine.int8_evidence import OtherScale, WeightSteps
 from pytest_ncnn_parity.engine.protocol import Result
-from pytest_ncnn_parity.engine.steps import Step
+from pytest_ncnn_parity.engine.steps import Death, DeathKind, Step
 from pytest_ncnn_parity.network.versions.kept_by_quantizing import Difference
 
 LOAD = Step("load", "cpu fp32")
@@ -162,6 +163,24 @@ def test_what_quantizing_does_not_change_comes_first() -> None:
     alone = failed([1.5, 2.0], [1.0, 2.0], in_int8=True, differences=found[:1], other_files=RIGHT)
     said = "its activation is ReLU in floats and none in int8 (quantization)"
     assert headline(CONV, alone).endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said", "layer"),
+    [
+        ("files", "layer load_param 2 mean failed", 2),
+        ("files", "param is too old\nParamDict load_param 4 conv failed", 4),
+        ("files", "invalid bottom_count or top_count for one_blob_only layer 3", 3),
+        ("files", "invalid shape hints at layer 1", 1),
+        ("files", "invalid feature mask at layer 7", 7),
+        ("files", "invalid layer_count or blob_count", None),
+        ("crash", "layer load_param 2 mean failed", None),
+    ],
+)
+def test_the_layer_that_ncnn_refuses_is_read_from_what_it_says(
+    kind: DeathKind, said: str, layer: int | None
+) -> None:
+    assert refused_layer(Death(kind, "load_param: -1", stderr=said)) == layer
 
 
 def test_a_plain_run_that_could_not_be_made_blames_no_kernel() -> None:

@@ -57,9 +57,12 @@ def test_pixels_are_no_words(tmp_path: Path) -> None:
     assert wrong(tmp_path, "{image: x.png}").startswith("an image gives pixels. Write {random: integers")
 
 
-def test_recorded_floats_are_no_words(tmp_path: Path) -> None:
-    np.save(tmp_path / "x.npy", np.arange(7.0))
-    assert wrong(tmp_path, "{file: x.npy}").startswith("x.npy holds floats. Write {random: integers")
+@pytest.mark.parametrize("values", [np.arange(7.0), np.arange(7) > 3], ids=["floats", "booleans"])
+def test_recorded_floats_are_no_words(values: np.ndarray, tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", values)
+    assert wrong(tmp_path, "{file: x.npy}").startswith(
+        "x.npy holds no integers. Write {random: integers"
+    )
 
 
 @pytest.mark.parametrize(
