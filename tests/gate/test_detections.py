@@ -15,7 +15,6 @@ from pytest_ncnn_parity.worker.values.drawn import drawn
 
 
 @pytest.mark.once
-@pytest.mark.since_ncnn("1.0.20260526", "the operator is a crash there")
 def test_a_count_that_rounding_changes_is_red_and_keeps_no_fix_from_being_found(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
@@ -41,7 +40,6 @@ def test_a_count_that_rounding_changes_is_red_and_keeps_no_fix_from_being_found(
     assert set(fix["masks"]) == {"split_in0", "big"}
 
 
-@pytest.mark.since_ncnn("1.0.20260526", "the operator is a crash there")
 def test_nothing_detected_on_either_side_agrees_and_says_what_that_is_worth(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
@@ -60,7 +58,6 @@ def test_nothing_detected_on_either_side_agrees_and_says_what_that_is_worth(
 
 
 @pytest.mark.once
-@pytest.mark.since_ncnn("1.0.20260526", "the operator is a crash there")
 def test_of_boxes_from_two_heads_with_one_score_either_may_be_listed(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
@@ -89,7 +86,6 @@ ONE_ANCHOR = "-23304=2,32.0,32.0 -23305=1,0.0 -23306=1,64.0"
 
 
 @pytest.mark.once
-@pytest.mark.since_ncnn("1.0.20260526", "the operator is a crash there")
 def test_something_detected_in_fp16_alone_is_judged(gate: Gate, pytester: pytest.Pytester) -> None:
     """The score is below the threshold in fp32 by 3e-5, and above it once its logit is rounded."""
     net = Network()
@@ -111,7 +107,6 @@ def test_something_detected_in_fp16_alone_is_judged(gate: Gate, pytester: pytest
 
 
 @pytest.mark.once
-@pytest.mark.since_ncnn("1.0.20260526", "the operator is a crash there")
 def test_a_detector_that_finds_nothing_keeps_no_fix_from_being_found(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
@@ -136,7 +131,6 @@ def test_a_detector_that_finds_nothing_keeps_no_fix_from_being_found(
 
 
 @pytest.mark.once
-@pytest.mark.since_ncnn("1.0.20260526", "the operator is a crash there")
 def test_a_recorded_list_may_have_any_number_of_boxes(gate: Gate, pytester: pytest.Pytester) -> None:
     """Two boxes are found: recordings of these, of none, of one alone, and of something else."""
     net = Network()
@@ -191,7 +185,6 @@ def many_boxes(folder: Path) -> None:
 
 
 @pytest.mark.once
-@pytest.mark.since_ncnn("1.0.20260526", "the operator is a crash there")
 def test_a_list_may_differ_by_what_a_grey_step_of_the_picture_does(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
@@ -213,7 +206,6 @@ def test_a_list_may_differ_by_what_a_grey_step_of_the_picture_does(
 
 
 @pytest.mark.once
-@pytest.mark.since_ncnn("1.0.20260526", "the operator is a crash there")
 def test_a_layer_behind_a_list_without_rows_is_told_that_nothing_was_found(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:

@@ -29,6 +29,7 @@ from pytest_ncnn_parity.worker.failures import StepFailed
 MAX_HEADED = 3  # operators in the first line
 MAX_OPERATORS = 20  # the most operators that one message names
 WORD = 4  # bytes
+NOT_DESTROYED = "YoloDetectionOutput"  # by older ncnn, unless its pipeline was created
 NOT_FLOATS = (FP16, BF16, INT8)
 FP16_EXPONENT = 0x7C00  # all bits of the exponent of an fp16: inf or nan
 
@@ -110,6 +111,7 @@ class CheckedFiles:
                     detail = f"{name}: ncnn {ncnn.__version__} refuses it (load_param: {rc})"
                     raise _fault(step, "param", detail)
                 weights = _read(step, model, graph, net)
+                _complete(net)
         except BaseException:
             self._registry.abandon(net)
             raise
@@ -243,6 +245,16 @@ def _read(step: Step, model: Model, graph: Graph, net: ncnn.Net) -> Weights:
             return Weights(*found, scales, given)
     except OSError as error:
         raise _fault(step, "bin", f"{name}: cannot be read: {error.strerror}") from None
+
+
+def _complete(net: ncnn.Net) -> None:
+    """Create the pipelines without which older ncnn crashes when it destroys a layer.
+
+    Until 20260526 a YoloDetectionOutput deletes a Softmax that only its pipeline creates.
+    """
+    for native in net.layers():
+        if native.type == NOT_DESTROYED:
+            native.create_pipeline(net.opt)
 
 
 def _int8_scales(
