@@ -184,7 +184,9 @@ def _failure(subject: Subject, session: Session, run: SpecRun, result: Result) -
 def _not_loaded(subject: Subject, result: Result, diagnosis: Diagnosis) -> case_text.Message:
     """Why the network does not load: a failure of all of it, which only this case reports."""
     death, spec, comparison = result.evidence.death, subject.plan.spec, subject.case.comparison
-    path = ("model", "bin") if death is None or not death.key else death.key
+    refused = deaths.refused_layer(death)
+    of_model = ("model", "bin" if refused is None else "param")
+    path = death.key if death is not None and death.key else of_model
     other, graph = subject.plan.other(comparison), subject.plan.graph
     if path[0] == "options":
         where = spec.at_setup(deaths.setup_of(death, comparison), *path)
@@ -193,7 +195,6 @@ def _not_loaded(subject: Subject, result: Result, diagnosis: Diagnosis) -> case_
         graph = other.there
     else:
         where = spec.at(*path)
-    refused = deaths.refused_layer(death)
     if refused is not None:
         layer = graph.layers[refused]
         what = f"{diagnosis.what}: {layer.name} ({layer.type}, line {layer.line})"

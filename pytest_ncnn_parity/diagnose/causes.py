@@ -191,6 +191,7 @@ RULES: tuple[tuple[CauseName, Rule], ...] = (
     ("unsafe-mask", deaths.died_of_its_mask),
     ("shader", deaths.died_of_a_shader),
     ("load", deaths.refused_to_load),
+    ("load", deaths.died_of_what_it_refuses),
     ("reference", deaths.refused_when_packed),
     ("shape", deaths.refused_by_the_reference),
     ("device", deaths.refused_by_the_device),

@@ -68,9 +68,21 @@ def setup_of(death: Death | None, comparison: Comparison) -> Setup:
 
 
 def refused_layer(death: Death | None) -> int | None:
-    """The number of the layer for whose line ncnn refused the .param file; None if of none."""
-    found = None if death is None or death.kind != "files" else _REFUSED_LAYER.search(death.stderr)
+    """The number of the layer for whose line ncnn refused the .param file; None if of none.
+
+    Older ncnn may die of it, as it destroys layers that it has not created.
+    """
+    if death is None or not death.in_loading or death.kind not in ("files", "crash"):
+        return None
+    found = _REFUSED_LAYER.search(death.stderr)
     return None if found is None else int(found["layer"] or found["invalid"])
+
+
+def died_of_what_it_refuses(failure: Failure) -> Explanation | None:
+    death = failure.death
+    if death is None or death.kind != "crash" or refused_layer(death) is None:
+        return None
+    return Explanation(f"ncnn refuses the .param, and is {death.detail} for it", _said(death))
 
 
 def project_code_raised(failure: Failure) -> Explanation | None:

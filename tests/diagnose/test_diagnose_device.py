@@ -174,13 +174,25 @@ def test_what_quantizing_does_not_change_comes_first() -> None:
         ("files", "invalid shape hints at layer 1", 1),
         ("files", "invalid feature mask at layer 7", 7),
         ("files", "invalid layer_count or blob_count", None),
-        ("crash", "layer load_param 2 mean failed", None),
+        ("crash", "layer load_param 2 mean failed", 2),
+        ("timeout", "layer load_param 2 mean failed", None),
     ],
 )
 def test_the_layer_that_ncnn_refuses_is_read_from_what_it_says(
     kind: DeathKind, said: str, layer: int | None
 ) -> None:
-    assert refused_layer(Death(kind, "load_param: -1", stderr=said)) == layer
+    assert refused_layer(Death(kind, "load_param: -1", LOAD, said)) == layer
+    assert refused_layer(Death(kind, "load_param: -1", Step("layer", "cpu fp32"), said)) is None
+
+
+def test_what_ncnn_dies_of_as_it_refuses_it_is_a_fault_of_the_file() -> None:
+    """Older versions destroy layers that they have not created."""
+    said = "param is too old, please regenerate!\nlayer load_param 2 mean failed"
+    for stderr, cause in ((said, "load"), ("", "crash")):
+        death = Death("crash", "killed by SIGSEGV", LOAD, stderr)
+        found = diagnose(CONV, Result("any", "failed", evidence=Evidence(death=death)))
+        assert found.cause == cause
+    assert refused_layer(Death("crash", "killed by SIGSEGV", LOAD, said)) == 2
 
 
 def test_a_plain_run_that_could_not_be_made_blames_no_kernel() -> None:

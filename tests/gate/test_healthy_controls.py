@@ -11,7 +11,6 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
 @pytest.mark.once
-@pytest.mark.since_ncnn("1.0.20260526", "it dies of detectors on Vulkan, and has other transforms")
 def test_no_rule_lets_a_healthy_network_be_red(
     gate: Gate, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

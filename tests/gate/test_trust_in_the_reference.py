@@ -200,7 +200,6 @@ def test_rows_that_are_packed_as_if_they_were_channels_do_not_fit(
     assert [fix["masks"] for fix in run.fixes.values() if fix["masks"]] == []
 
 
-@pytest.mark.since_ncnn("1.0.20260526", "it dies of the file")
 def test_what_ncnn_says_of_a_file_it_refuses_is_shown(gate: Gate, pytester: pytest.Pytester) -> None:
     """A Reduction as an old converter wrote it."""
     net = Network()
