@@ -159,8 +159,8 @@ CAUSES = (
     Cause(
         "shape",
         "an input does not fit a layer, its weights or a shape hint, is int8 where 32 bits are "
-        "read, or floats where words are, or words that the table of an Embed does not have; the layer "
-        "is not run, and what depends on it is skipped",
+        "read, floats where words are, words where floats are, or words that the table of an Embed does "
+        "not have; the layer is not run, and what depends on it is skipped",
         "feed the size that the network was made for, or convert the network or its hints again",
     ),
     Cause(

@@ -10,7 +10,7 @@ from pathlib import Path
 from pytest_ncnn_parity.compare.comparisons import CPU_FP32, Comparison, Setup
 from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure
 from pytest_ncnn_parity.engine.steps import Death
-from pytest_ncnn_parity.network.integers import BEYOND_TABLE
+from pytest_ncnn_parity.network.integers import AS_FLOATS, BEYOND_TABLE
 from pytest_ncnn_parity.network.masks import NO_VULKAN
 from pytest_ncnn_parity.network.shapes.rules import hints
 from pytest_ncnn_parity.network.shapes.rules import table as shape_rules
@@ -29,6 +29,10 @@ WORDS_REMEDY = (
 BEYOND_REMEDY = (
     "feed only words that the table has; if the .bin or the network makes others, the vocabulary is not "
     "that of this table: convert the network again with both"
+)
+AS_FLOATS_REMEDY = (
+    "ncnn converts no words to floats: convert the network again so that this layer has an input of its "
+    "own, and feed that with floats"
 )
 # the layer whose line ncnn refuses, counted from 0 (src/net.cpp: load_param)
 _REFUSED_LAYER = re.compile(
@@ -136,8 +140,9 @@ def int8_does_not_fit(failure: Failure) -> Explanation | None:
 
 
 def words_do_not_fit(failure: Failure) -> Explanation | None:
-    beyond = failure.death is not None and BEYOND_TABLE in failure.death.detail
-    return _of_shapes(failure, "words", BEYOND_REMEDY if beyond else WORDS_REMEDY)
+    said = "" if failure.death is None else failure.death.detail
+    remedy = BEYOND_REMEDY if BEYOND_TABLE in said else WORDS_REMEDY
+    return _of_shapes(failure, "words", AS_FLOATS_REMEDY if AS_FLOATS in said else remedy)
 
 
 def _of_shapes(failure: Failure, kind: str, remedy: str) -> Explanation | None:

@@ -113,10 +113,11 @@ class Death(Frozen):
     `kind`: `crash`, `timeout` and `memory` ended a worker, a crash perhaps `from_outside`; `worker`: a
     declared worker could not be started or reached, or its answers made no sense; `refused`: ncnn itself
     returned an error; `shape`: the two sides have different shapes. Five were not run: `misread` would
-    read 16-bit values as fp32, `int8` int8 values as 32-bit, and `words` floats as integers, or words
-    that its table does not have; in `misfit` the inputs do not fit the network, in `hint` a shape hint
-    contradicts them. `files` and `raised` (by the project's code) are faults of what the spec names at
-    `key`, with details in `lines`; `key` may also be that of an option, below the setup that has it.
+    read 16-bit values as fp32, `int8` int8 values as 32-bit, and `words` floats as integers, integers
+    as floats, or words that its table does not have; in `misfit` the inputs do not fit the network, in
+    `hint` a shape hint contradicts them. `files` and `raised` (by the project's code) are faults of what
+    the spec names at `key`, with details in `lines`; `key` may also be that of an option, below the
+    setup that has it.
     `step` is None if a worker died outside of any.
     """
 

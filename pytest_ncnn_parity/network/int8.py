@@ -107,6 +107,11 @@ def quantizing_readers(graph: Graph, blob: str, of_copies: bool = False) -> list
     return list(readers.values())
 
 
+def computes_with_floats(layer: Layer) -> bool:
+    """Whether `layer` reads what it is given as floats, whatever that is."""
+    return layer.type in _READ_FLOATS
+
+
 def misreads_int8(layer: Layer) -> str:
     """The type for which `layer` mistakes an int8 value, four times as long; empty if it does not."""
     if layer.type in READ_INTEGERS:

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.operator_kinds import copies
+from pytest_ncnn_parity.network.operator_kinds import (
+    Binary,
+    Eltwise,
+    Reduction,
+    Unary,
+    copies,
+    op_type,
+)
 
 BITS, FLOATS = "bits", "floats"  # how a blob holds integers
 
@@ -18,7 +25,16 @@ READ_INTEGERS = frozenset({"Embed", "Dequantize", "Requantize"})
 # Integers below 2^23 are subnormal floats. These operators leave them as they are, or limit them to 0
 # and above, as torch.clamp does; a bound such as 99.0 is larger than all of them.
 _LIMITING = frozenset({"Clip", "ReLU"})
+# Subnormal floats are in the order of their bits, and these compute no others.
+_CHOOSING = frozenset({"ArgMax", "Interp", "Pooling", "Pooling1D", "Pooling3D"})
+_CHOOSING_OPERATIONS = {
+    "BinaryOp": (Binary.MAX, Binary.MIN),
+    "Eltwise": (Eltwise.MAX,),
+    "Reduction": (Reduction.MAX, Reduction.MIN),
+    "UnaryOp": (Unary.ABS,),
+}
 _CONSTANT = "MemoryData"
+AS_FLOATS = "integers where it reads floats"  # what is said of words that a layer computes with
 BEYOND_TABLE = "beyond its table"  # what is said of words that an Embed does not have
 _WORDS = "1"  # the id of Embed's input_dim
 _FROM_INPUT = "-233"  # a Crop's offset of this value: its second input decides (src/layer/crop.cpp)
@@ -96,6 +112,12 @@ def whole_numbers(graph: Graph) -> frozenset[str]:
         for blob in layer.outputs
     }
     return _copies(graph, known, copies)
+
+
+def keeps_integers(layer: Layer) -> bool:
+    """Whether what `layer` gives of integers are some of these, as the larger one of two is."""
+    chooses = layer.type in _CHOOSING or op_type(layer) in _CHOOSING_OPERATIONS.get(layer.type, ())
+    return chooses or _copies_or_limits(layer)
 
 
 def _read_as_integers(layer: Layer) -> Iterable[str]:

@@ -11,7 +11,8 @@ from pytest_ncnn_parity.diagnose.causes import diagnose
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.steps import Death, Step
-from pytest_ncnn_parity.worker.networks.words import misread_words
+from pytest_ncnn_parity.network.integers import AS_FLOATS
+from pytest_ncnn_parity.worker.networks.words import misread_as_floats, misread_words
 from pytest_ncnn_parity.worker.values.blob import Blob
 
 TABLE = "Embed tok in0 out0 0=8 1=100"
@@ -52,6 +53,31 @@ def test_floats_are_named_before_words() -> None:
     assert "gets 2 of 3 words as floats" in misread(np.append(floats, 153))
 
 
+@pytest.mark.parametrize(
+    ("line", "misreads"),
+    [
+        ("BinaryOp f ids y 0=0 1=1 2=1.0", True),
+        ("BinaryOp f x,ids y 0=2", True),
+        ("Gemm f ids y 5=1", True),
+        ("Reduction f ids y 0=0 1=1", True),
+        ("BinaryOp f x,ids y 0=4", False),
+        ("Reduction f ids y 0=4 1=1", False),
+        ("Clip f ids y 0=0 1=99", False),
+        ("Reshape f ids y 0=-1", False),
+        ("Split f ids y z", False),
+        ("Crop f x,ids y 0=-233", False),
+        ("Embed f ids y 0=8 1=100", False),
+    ],
+)
+def test_a_layer_that_computes_with_words_is_named(line: str, misreads: bool) -> None:
+    layer = graphs.network("ReLU a in0 x", "ReLU b in0 ids", line).names["f"]
+    given = {"x": Blob.of(np.ones(3, np.float32)), "ids": Blob.of(np.array([3, 42, 7], np.int32))}
+    said = "gets 'ids', which holds integers where it reads floats: the bits of 3 are those of 4.2e-45"
+    assert misread_as_floats(layer, given) == (said if misreads else "")
+    of_floats = {**given, "ids": given["x"]}
+    assert misread_as_floats(layer, of_floats) == ""
+
+
 def test_what_to_do_depends_on_what_is_wrong() -> None:
     floats = np.array([1.0], np.float32).view(np.int32)
     for words, advice in (([153], "feed only words that the table has"), (floats, "feed integers")):
@@ -60,3 +86,6 @@ def test_what_to_do_depends_on_what_is_wrong() -> None:
         diagnosis = diagnose(case("tok", "Embed"), result)
         assert diagnosis.cause == "shape"
         assert advice in diagnosis.evidence[-1]
+    of_sum = Death("words", f"gets 'ids', which holds {AS_FLOATS}", Step("layer", "cpu fp32", 1, "f"))
+    failed = Result("s::cpu-vs-vulkan::f", "failed", evidence=Evidence(death=of_sum))
+    assert "has an input of its own" in diagnose(case("f", "BinaryOp"), failed).evidence[-1]

@@ -1,12 +1,16 @@
-"""The words that an Embed gets: integers that its table has. A float does not have the bits of one."""
+"""The words that layers get: integers, of its table for an Embed, with which no other layer computes."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
+from pytest_ncnn_parity.base.errors import quoted
 from pytest_ncnn_parity.network.graph import Layer
-from pytest_ncnn_parity.network.integers import BEYOND_TABLE, words
+from pytest_ncnn_parity.network.int8 import computes_with_floats
+from pytest_ncnn_parity.network.integers import AS_FLOATS, BEYOND_TABLE, keeps_integers, words
 from pytest_ncnn_parity.worker.values.blob import Blob
 
 # Sizes of floats. As integers their bits are beyond 800 million, more words than any Embed has.
@@ -40,6 +44,23 @@ def misread_words(layer: Layer, given: Blob) -> str:
     return (
         f"gets {beyond.size} of {bits.size} words {BEYOND_TABLE}, which has 0 to {count - 1}; the first "
         f"of them is {beyond[0]}, for which ncnn takes the {_instead(beyond[0])}"
+    )
+
+
+def misread_as_floats(layer: Layer, given: Mapping[str, Blob]) -> str:
+    """Return how `layer` misreads words that it is `given`, by blob; empty if it computes with none.
+
+    As floats, words below 2^23 are subnormal: a sum or product of them is next to nothing.
+    """
+    if not computes_with_floats(layer) or keeps_integers(layer):
+        return ""
+    blob = next((blob for blob in layer.inputs if given[blob].dtype == np.int32), None)
+    if blob is None:
+        return ""
+    bits = given[blob].array
+    return (
+        f"gets {quoted(blob)}, which holds {AS_FLOATS}: the bits of {bits.flat[0]} are those of "
+        f"{bits.view(np.float32).flat[0]:.2g}"
     )
 
 
