@@ -29,7 +29,7 @@ from pytest_ncnn_parity.worker.networks.here import Here
 from pytest_ncnn_parity.worker.networks.int8 import Int8Values
 from pytest_ncnn_parity.worker.networks.native import Fed, Machine, NativeNet, Wanted
 from pytest_ncnn_parity.worker.networks.step_cache import StepCache
-from pytest_ncnn_parity.worker.networks.words import misread_as_floats, misread_words
+from pytest_ncnn_parity.worker.networks.words import misread_integers
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 
@@ -213,10 +213,7 @@ class LoadedNet:
         if int8 is not None and misreads_int8(layer):
             reason = f"gets {quoted(int8)}, which is int8, and reads {misreads_int8(layer)}"
             raise failed(step, "int8", reason)
-        words = layer.inputs[0] if layer.type == "Embed" else None
-        reason = (
-            misread_as_floats(layer, inputs) if words is None else misread_words(layer, inputs[words])
-        )
+        reason = misread_integers(layer, inputs)
         if reason:
             raise failed(step, "words", reason)
 

@@ -17,6 +17,13 @@ from pytest_ncnn_parity.worker.values.blob import Blob
 LEAST, MOST = 1e-4, 1e30
 
 
+def misread_integers(layer: Layer, given: Mapping[str, Blob]) -> str:
+    """Return how `layer` misreads what it is `given`, by blob, as words or as floats; empty if not."""
+    if layer.type == "Embed":
+        return misread_words(layer, given[layer.inputs[0]])
+    return misread_as_floats(layer, given)
+
+
 def misread_words(layer: Layer, given: Blob) -> str:
     """Return how `layer`, an Embed, misreads what it is `given`; empty if all are words that it has.
 
