@@ -197,7 +197,8 @@ def _not_loaded(subject: Subject, result: Result, diagnosis: Diagnosis) -> case_
         where = spec.at(*path)
     if refused is not None:
         layer = graph.layers[refused]
-        what = f"{diagnosis.what}: {layer.name} ({layer.type}, line {layer.line})"
+        named = "" if graph.file in diagnosis.what else f"{graph.file}: "
+        what = f"{named}{diagnosis.what}: {layer.name} ({layer.type}, line {layer.line})"
         diagnosis = replace(diagnosis, what=what)
     return case_text.of_files(diagnosis, where)
 

@@ -86,7 +86,7 @@ def died_of_what_it_refuses(failure: Failure) -> Explanation | None:
     death = failure.death
     if death is None or death.kind != "crash" or refused_layer(death) is None:
         return None
-    return Explanation(f"ncnn refuses the .param, and is {death.detail} for it", _said(death))
+    return Explanation(f"ncnn refuses it, and is {death.detail}", _said(death))
 
 
 def project_code_raised(failure: Failure) -> Explanation | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import os
 import sys
 from collections.abc import Generator
 from functools import partial
@@ -87,6 +88,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         sys.stdout.buffer.write(text.encode())
         sys.stdout.flush()
     except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python writes what is left as it exits
         raise pytest.UsageError(f"the output could not be written: {error.strerror}") from None
     return pytest.ExitCode.OK
 

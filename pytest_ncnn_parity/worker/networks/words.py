@@ -61,7 +61,8 @@ def misread_as_floats(layer: Layer, given: Mapping[str, Blob]) -> str:
     """
     if not computes_with_floats(layer) or keeps_integers(layer):
         return ""
-    blob = next((blob for blob in layer.inputs if given[blob].dtype == np.int32), None)
+    of_words = (blob for blob in layer.inputs if given[blob].size and given[blob].dtype == np.int32)
+    blob = next(of_words, None)
     if blob is None:
         return ""
     bits = given[blob].array
