@@ -88,7 +88,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         sys.stdout.buffer.write(text.encode())
         sys.stdout.flush()
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python writes what is left as it exits
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.stdout.flush()  # of what is left, which would be written once more at the end
         raise pytest.UsageError(f"the output could not be written: {error.strerror}") from None
     return pytest.ExitCode.OK
 

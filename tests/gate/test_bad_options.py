@@ -161,8 +161,12 @@ def test_a_spec_that_is_called_otherwise_is_told_its_name(pytester: pytest.Pytes
     result.stderr.fnmatch_lines([f"ERROR: {said}"])
 
 
-def test_a_full_disk_is_one_error(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_one_error(
+    unbuffered: str, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
     networks.chain(pytester.path)
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     with Path("/dev/full").open("w") as full:
         process = subprocess.run(
             [sys.executable, "-m", "pytest", "--ncnn-parity-init=net.param"],
