@@ -29,17 +29,22 @@ def parse(text: str) -> int | None:
 
 def machine() -> int:
     """Bytes this process may use: the machine's memory, or less where it is limited to less."""
-    return min([system.memory_bytes(), *_of_groups(), *_of_process()])
+    addresses = most_addresses()
+    limits = _of_groups() if addresses is None else [*_of_groups(), addresses]
+    return min([system.memory_bytes(), *limits])
 
 
-def _of_process() -> list[int]:
-    """The limit that `ulimit -v` sets, on its addresses; it ends a worker as a lack of memory does."""
+def most_addresses() -> int | None:
+    """The bytes of addresses that `ulimit -v` allows this process; None if there is no limit.
+
+    To run out of them ends a worker as a lack of memory does.
+    """
     try:
         import resource  # noqa: PLC0415 - Windows has none
     except ImportError:
-        return []
+        return None
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return [] if limit == resource.RLIM_INFINITY else [limit]
+    return None if limit == resource.RLIM_INFINITY else int(limit)
 
 
 def _of_groups() -> list[int]:

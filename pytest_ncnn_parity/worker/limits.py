@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 
+from pytest_ncnn_parity.base.memory import most_addresses
 from pytest_ncnn_parity.base.printable import bytes_shown
 from pytest_ncnn_parity.engine.steps import DeathKind
 
@@ -101,14 +102,6 @@ def most() -> int | None:
     return None if soft == resource.RLIM_INFINITY else int(soft)
 
 
-def _most_addresses() -> int | None:
-    """Return how many bytes of addresses `ulimit -v` allows, or None if there is no limit."""
-    if resource is None:
-        return None
-    soft, _ = resource.getrlimit(resource.RLIMIT_AS)
-    return None if soft == resource.RLIM_INFINITY else int(soft)
-
-
 def has_held_less_than_half() -> bool:
     """Return whether the peak memory of this process is below half of its limit, or it has no limit."""
     limit = most()
@@ -130,7 +123,7 @@ def refused(what: str, code: int) -> tuple[DeathKind, str]:
     limit = most()
     if code != NO_BLOB or limit is None:
         return "refused", f"{what}: {code or 'it is empty'}"
-    allowed, addresses = _most_addresses(), _largest("VmPeak")
+    allowed, addresses = most_addresses(), _largest("VmPeak")
     if allowed is not None and 2 * addresses > allowed:
         share = (
             f"it has used {bytes_shown(addresses)} of {bytes_shown(allowed)} of addresses (ulimit -v)"
