@@ -74,8 +74,9 @@ def test_a_layer_that_computes_with_words_is_named(line: str, misreads: bool) ->
     given = {"x": Blob.of(np.ones(3, np.float32)), "ids": Blob.of(np.array([3, 42, 7], np.int32))}
     said = "gets 'ids', which holds integers where it reads floats: the bits of 3 are those of 4.2e-45"
     assert misread_as_floats(layer, given) == (said if misreads else "")
-    of_floats = {**given, "ids": given["x"]}
-    assert misread_as_floats(layer, of_floats) == ""
+    of_none = Blob.of(np.zeros(0, np.int32))
+    for ids in (given["x"], of_none):
+        assert misread_as_floats(layer, {**given, "ids": ids}) == ""
 
 
 def test_what_to_do_depends_on_what_is_wrong() -> None:
