@@ -74,7 +74,8 @@ class Lockstep:
         chain = partial(Chain, self._layers, sample.inputs, kept=kept, reads=nets.reads)
         self._chain = chain(self._run_trajectory)
         trace = nets.trace(sample.inputs) if job.remember else None
-        recalled = RecalledTrajectory(trace, lambda: chain(self._compute)) if trace else None
+        run = partial(sample.run_reference, on="")
+        recalled = RecalledTrajectory(trace, lambda: chain(run)) if trace else None
         self._own_runs = OwnRuns(sample, self._waiting, self._layers, self._refuse_hint)
         self._integers = HeldIntegers(graph)
         self._shape_faults = ShapeFaults(job, graph, self._chain)
@@ -111,7 +112,7 @@ class Lockstep:
             sample.nets,
             self._natures,
             self._shape_faults.is_lost,
-            trace.underflows if trace else KnownUnderflows({}, {}),
+            trace.underflows if trace else KnownUnderflows({}, {}, {}),
             Rewritten(sample, self._accumulated),
         )
 
@@ -239,13 +240,6 @@ class Lockstep:
 
     def _run_trajectory(self, layer: Layer, _: Made) -> Made:
         return self._runs.run(self._sample.trajectory, layer, None)
-
-    def _compute(self, layer: Layer, blobs: Made) -> Made:
-        """Run `layer` in the trajectory; its outputs tell how they were made."""
-        outputs = self._sample.trajectory.run_layer(layer, blobs)
-        for blob, value in outputs.items():
-            value.derived(f"trajectory {blob}", [blobs[name] for name in layer.inputs])
-        return outputs
 
     def _step_through(self) -> Iterator[Result]:
         fp16 = any(case.half == "fp16" for case in self._sample.job.cases)

@@ -7,6 +7,7 @@ import math
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Judge
+from pytest_ncnn_parity.engine.steps import RunOn
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.networks.execution import Net
@@ -49,6 +50,13 @@ class SampleRun(Frozen):
         except StepFailed:  # the cases of the network that cannot be loaded report it
             return math.inf
 
-    def run_reference(self, layer: Layer, values: Made) -> Made:
-        """What `layer` alone computes in the trajectory's network from `values` that were changed."""
-        return self.trajectory.run_layer(layer, values, on="changed")
+    def run_reference(self, layer: Layer, values: Made, on: RunOn = "changed") -> Made:
+        """What `layer` alone computes in the trajectory's network from `values`.
+
+        `on`: what they are. In a trial of a search, the outputs tell how they were made.
+        """
+        made = self.trajectory.run_layer(layer, values, on=on)
+        if self.job.remember:
+            for blob, value in made.items():
+                value.derived(f"reference {blob}", [values[name] for name in layer.inputs])
+        return made

@@ -73,8 +73,8 @@ class _Shelf:
             if unused is not None:
                 self._drop(unused)
                 continue
-            cheapest = min(self._kept, key=lambda key: self._kept[key].worth)
-            if self._kept[cheapest].worth >= new.worth:
+            cheapest, kept = min(self._kept.items(), key=lambda item: item[1].worth)
+            if kept.worth >= new.worth:
                 return False
             self._drop(cheapest)
         return True

@@ -133,6 +133,12 @@ class Blob:
             digest.update(source.digest)
         self._digest = digest.digest()
 
+    def _made(self, name: str, made: Blob) -> Blob:
+        """Return `made`, which was computed of this value alone, with a digest if this value has one."""
+        if self._digest is not None:
+            made.derived(name, [self])
+        return made
+
     @property
     def floating(self) -> bool:
         return self.dtype == np.float32
@@ -215,7 +221,8 @@ class Blob:
         if not self.size:
             return self
         with np.errstate(over="ignore"):
-            return self.with_elements(np.ascontiguousarray(self.array.astype(np.float16), np.float32))
+            values = np.ascontiguousarray(self.array.astype(np.float16), np.float32)
+        return self._made("stored", self.with_elements(values))
 
     def with_tiny_stored(self) -> Blob:
         """Return this value with what is subnormal in fp16 as a kernel stores it: 0, or with few digits.
@@ -229,7 +236,7 @@ class Blob:
         # to the nearest subnormal of fp16, of two to the even one. numpy's cast gives the same, but it
         # takes some 70 ns for each of them
         values[small] = np.rint(values[small] / FP16_TINIEST) * FP16_TINIEST
-        return self.with_elements(values)
+        return self._made("tiny stored", self.with_elements(values))
 
     @property
     def flushed(self) -> bool:
@@ -253,5 +260,6 @@ class Blob:
                 if half == "fp16"
                 else (ncnn.cast_float32_to_bfloat16, ncnn.cast_bfloat16_to_float32)
             )
-            self._rounded[half] = Blob(back(there(self.mat, _ONE_THREAD), _ONE_THREAD))
+            rounded = Blob(back(there(self.mat, _ONE_THREAD), _ONE_THREAD))
+            self._rounded[half] = self._made(half, rounded)
         return self._rounded[half]

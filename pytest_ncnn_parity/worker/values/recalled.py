@@ -30,10 +30,12 @@ class KnownUnderflows(NamedTuple):
 
     `effects`: those that break a layer, by its number, its tolerance and the inputs that were in fp16;
     None: there is none. `zeros`: by value, how many of its elements are 0 by what its layer computes.
+    `left_by_rounding`: by sum, whether its tiny elements are what rounding leaves of its terms.
     """
 
     effects: dict[tuple[int, Tolerance, frozenset[str]], Underflow | None]
     zeros: dict[str, int]
+    left_by_rounding: dict[str, bool]
 
 
 class Facts(NamedTuple):
@@ -100,7 +102,7 @@ class Trace:
         self.facts: dict[int, dict[str, Facts]] = {}
         self.deaths: dict[int, tuple[Step, Death]] = {}
         self.seconds: dict[int, float] = {}
-        self.underflows = KnownUnderflows({}, {})
+        self.underflows = KnownUnderflows({}, {}, {})
 
 
 class RecalledTrajectory:

@@ -6,11 +6,14 @@ they are, and what a reader makes of either is rounding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
+from pytest_ncnn_parity.compare.blocks import each
 from pytest_ncnn_parity.compare.noise import DRAWS, LAST_PLACE, MOST_OVERALL, Moves
 from pytest_ncnn_parity.compare.number_formats import FP16_TINIEST
 from pytest_ncnn_parity.compare.tolerance import Tolerance, is_default
@@ -24,49 +27,87 @@ from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.values.blob import Blob
 
 
+class _Sum:
+    """A sum of two terms, with how far rounding has moved those that are sums themselves."""
+
+    def __init__(self, terms: Sequence[Blob], moved: Sequence[Array]) -> None:
+        self._terms = terms
+        self._moved = moved
+
+    @cached_property
+    def moves(self) -> Array:
+        """How far an fp32 unit in the last place of all terms moves each value: float64."""
+        return _moved_by([term.array for term in self._terms], self._moved)
+
+    def is_left_by_rounding(self, value: Blob) -> bool:
+        """Whether the tiny ones of the sum, `value`, are no larger than rounding moves them."""
+        if not value.tiny:
+            return True
+        terms = [term.array for term in self._terms]
+
+        def are_left(_: int, sums: Array, *parts: Array) -> bool:
+            size = np.abs(sums)
+            tiny = np.flatnonzero((size > 0.0) & (size <= FP16_TINIEST / 2))
+            read = [part[tiny] for part in parts]
+            moves = _moved_by(read[: len(terms)], read[len(terms) :])
+            return bool((size[tiny] <= MOST_OVERALL * moves).all())
+
+        return all(each(are_left, value.array, *terms, *self._moved))
+
+
+def _moved_by(terms: Sequence[Array], moved: Sequence[Array]) -> Array:
+    """How far rounding of `terms` moves their sum; it has `moved` some of them already."""
+    own = [np.abs(term.astype(np.float64)) * LAST_PLACE[None] for term in terms]
+    return functools.reduce(np.hypot, [*own, *moved])
+
+
 class Cancelled:
     """The blobs whose tiny values are left by rounding, until their last reader has run."""
 
-    def __init__(self, reference: Reference, natures: Natures) -> None:
+    def __init__(self, reference: Reference, natures: Natures, known: dict[str, bool]) -> None:
+        """`known`, which grows: by value, whether its tiny values are left by rounding."""
         self._reference = reference
         self._natures = natures
-        # by blob, how far an fp32 unit in the last place of all terms moves each of its values
-        self._moves: dict[str, Array] = {}
+        self._known = known
+        self._sums: dict[str, _Sum] = {}
         self._subtracted = _subtracted(reference.graph)
 
     def observe(self, name: str, value: Blob) -> None:
         """Take note of a reference output with tiny values, or of one whose rounding may be left."""
         if not (value.tiny or name in self._subtracted) or not self._reference.is_only_read(name):
             return
+        if not self._known.get(name, True):
+            return
         layer = self._reference.graph.producer[name]
         if layer.type == "Split":
-            moves = self._moves.get(layer.inputs[0])
+            of = self._sums.get(layer.inputs[0])
         else:
-            moves = self._moved_by(layer, value)
-        if moves is not None and _are_left_by_rounding(value, moves):
-            self._moves[name] = moves
+            of = self._sum(layer, value)
+        if of is None:
+            return
+        if name not in self._known:
+            self._known[name] = of.is_left_by_rounding(value)
+        if self._known[name]:
+            self._sums[name] = of
 
-    def _moved_by(self, layer: Layer, value: Blob) -> Array | None:
-        """How far rounding of both terms that `layer` adds moves its output, `value`; None: unknown."""
+    def _sum(self, layer: Layer, value: Blob) -> _Sum | None:
+        """The sum or difference of two terms that `layer` makes, `value`; None if it makes none."""
         if not adds(layer) or not self._reference.has_all_of(layer):
             return None
-        terms = {blob: self._reference.blobs[blob] for blob in layer.inputs}
-        if len(terms) != 2 or any(
-            one.shape != value.shape or one.batch or not one.floating for one in terms.values()
+        read = {blob: self._reference.blobs[blob] for blob in layer.inputs}
+        if len(read) != 2 or any(
+            one.shape != value.shape or one.batch or not one.floating for one in read.values()
         ):
             return None
-        return np.hypot(*(self._moves_of(blob, one) for blob, one in terms.items()))
-
-    def _moves_of(self, blob: str, term: Blob) -> Array:
-        """How far rounding moves a `term`: that of its own, and what it is left with of other terms."""
-        own = np.abs(term.array.astype(np.float64)) * LAST_PLACE[None]
-        return np.hypot(own, self._moves[blob]) if blob in self._moves else own
+        # moves of sums are computed here, because a chain of them would keep the values of all
+        moved = [self._sums[blob].moves for blob in read if blob in self._sums]
+        return _Sum(list(read.values()), moved)
 
     def let_go(self, layer: Layer) -> None:
         """Drop what nobody reads behind `layer`."""
-        for blob in self._moves.keys() & set(layer.inputs):
+        for blob in self._sums.keys() & set(layer.inputs):
             if self._reference.is_read_up_to(layer, blob):
-                del self._moves[blob]
+                del self._sums[blob]
 
     def explain(
         self,
@@ -80,7 +121,7 @@ class Cancelled:
 
         `made` is what it computes from the zeros.
         """
-        known = all(one.is_own and blob in self._moves for blob, one in lost.items())
+        known = all(one.is_own and blob in self._sums for blob, one in lost.items())
         if not known or not is_default(tolerance) or not made.floating:
             return False
         right = self._reference.blobs[output].array
@@ -90,7 +131,7 @@ class Cancelled:
                 values = {blob: self._reference.blobs[blob] for blob in layer.inputs}
                 for blob in lost:
                     signs = random.choice([-1.0, 1.0], values[blob].shape)
-                    moved = values[blob].array + self._moves[blob] * signs
+                    moved = values[blob].array + self._sums[blob].moves * signs
                     values[blob] = Blob.of(moved.astype(np.float32))
                 moves.add(self._reference.run(layer, values)[output].array)
         except (StepFailed, ValueError):
@@ -107,10 +148,3 @@ def _subtracted(graph: Graph) -> frozenset[str]:
         if of_copies or (adds(layer) and op_type(layer) in (Binary.SUB, Binary.RSUB)):
             blobs.update(layer.inputs)
     return frozenset(blobs)
-
-
-def _are_left_by_rounding(value: Blob, moves: Array) -> bool:
-    """Whether the tiny values of `value` are no larger than what rounding `moves` it by."""
-    size = np.abs(value.array)
-    tiny = (size > 0.0) & (size <= FP16_TINIEST / 2)
-    return bool((size[tiny] <= MOST_OVERALL * moves[tiny]).all())

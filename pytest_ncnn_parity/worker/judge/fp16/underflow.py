@@ -42,7 +42,7 @@ class Underflows:
         self._natures = natures
         self._nets = nets
         self._tiny: dict[str, int] = {}  # blob -> how many of its values become 0 in fp16
-        self._cancelled = Cancelled(reference, natures)
+        self._cancelled = Cancelled(reference, natures, known.left_by_rounding)
         self._zeroed = Zeroed(reference, known.zeros)
         self._effects = known.effects
         # by comparison, what readers computed from such values, if elements are lost within the
