@@ -67,14 +67,14 @@ class Engine:
         self._fatal: dict[Step, Death] = {}  # steps that no later job tries again
         self._beyond: str | None = None  # why no later job is tried, if that is so
 
-    def begin(self, job: Judge) -> None:
-        """Send `job` to a worker without waiting for it; the next `run` of `job` yields its results.
+    def begin(self, job: Job) -> None:
+        """Send `job` to a worker without waiting for it; the next `run` or `ask` of `job` goes on.
 
         Raises EngineError if no worker can be started or the worker does not accept the job.
         """
         worker = self.start()
         try:
-            worker.send(self._left(job, dict.fromkeys(job.done), self._ended_by(job)), self.timeout)
+            worker.send(self._left(job, _done(job), self._ended_by(job)), self.timeout)
         except Died as died:
             self._discard()
             raise EngineError(died.death.detail) from None
@@ -106,8 +106,7 @@ class Engine:
         A native step that kills the worker or exceeds the time limit fails the cases that need it. The
         rest of the job continues in a fresh worker.
         """
-        start = job.done if isinstance(job, Judge) else ()
-        done: dict[str, Result | None] = dict.fromkeys(start)
+        done = _done(job)
         dead = self._ended_by(job)
         known = len(dead)
         while True:
@@ -133,7 +132,7 @@ class Engine:
                 if worker.jobs > 1:
                     # an earlier job may have damaged the worker: a fresh one starts from the beginning,
                     # so that no further result depends on how far the damaged one got
-                    done = dict.fromkeys(start)
+                    done = _done(job)
                     continue
                 self._weigh(job, died.death, dead, known)
             # the caller abandons the job: its remaining messages must not be read as the next job's
@@ -263,6 +262,11 @@ class Engine:
         self.leave()
         while self._ending:
             self._ending.pop().finish()
+
+
+def _done(job: Job) -> dict[str, Result | None]:
+    """The cases that were done before `job`, whose results it does not have."""
+    return dict.fromkeys(job.done) if isinstance(job, Judge) else {}
 
 
 def _decoded(kind: TypeAdapter[T], value: Any) -> T:

@@ -24,7 +24,6 @@ from pytest_ncnn_parity.engine.spawn import FILL, OTHER_FILL
 from pytest_ncnn_parity.plan.cases import Case, Plan
 
 T = TypeVar("T")
-Ask = Callable[[Job, type[trust.Fingerprint]], trust.Fingerprint]
 
 
 @dataclass
@@ -157,14 +156,17 @@ class SpecRun:
         return self._ask(job, Isolated)
 
     def _judged(self, job: Judge) -> list[Result]:
-        self._cases.finish()
-        self._lanes.close()
+        self._free_workers()
         return list(self._engine.run(job))
 
     def _ask(self, job: Job, answer: type[T]) -> T:
+        self._free_workers()
+        return self._engine.ask(job, answer)
+
+    def _free_workers(self) -> None:
+        """Finish the sample that is running, and let the worker beside the first one end."""
         self._cases.finish()
         self._lanes.close()
-        return self._engine.ask(job, answer)
 
     # -- whether the reference can be trusted ----------------------------------------------------
 
@@ -181,7 +183,7 @@ class SpecRun:
         first = self.once("trust", "", trust.Doubts, partial(self._doubts_of_network, sample))
         doubts = [] if first is None else first.layers
         if first is not None and first.sample != sample and result.outcome == "failed":
-            own = self.once("trust", sample, list[trust.Doubt], partial(self._doubts_of_sample, sample))
+            own = self.once("trust", sample, list[trust.Doubt], partial(self._doubts, sample))
             doubts = [*(doubt for doubt in doubts if not doubt.fault), *(own or ())]
         return trust.weighed(case, result, self.plan.fed(sample), doubts)
 
@@ -192,22 +194,23 @@ class SpecRun:
     def _in_two_workers(self, sample: str) -> list[trust.Doubt] | None:
         other = self._another(OTHER_FILL)
         try:
-            return self._doubts(sample, self._ask, other.ask)
+            return self._doubts(sample, other)
         finally:
             other.close()
 
-    def _doubts_of_sample(self, sample: str) -> list[trust.Doubt] | None:
-        return self._doubts(sample, self._ask)
-
-    def _doubts(self, sample: str, *asked: Ask) -> list[trust.Doubt] | None:
-        """Return the doubts that one worker has, or that two have between them."""
+    def _doubts(self, sample: str, other: Engine | None = None) -> list[trust.Doubt] | None:
+        """Return the doubts of one worker, or of it and one of `other`, which run at the same time."""
         job = jobs.fingerprint(self.plan, sample, self.settings.threads)
         try:
             with self.working_on("trust in the reference"):
-                taken = [ask(job, trust.Fingerprint) for ask in asked]
+                self._free_workers()
+                if other is not None:
+                    other.begin(job)
+                here = self._ask(job, trust.Fingerprint)
+                there = here if other is None else other.ask(job, trust.Fingerprint)
         except EngineError:  # the case that needed the run reports what prevented it
             return None
-        return trust.doubtful_layers(self.plan.graph, taken[0], taken[-1])
+        return trust.doubtful_layers(self.plan.graph, here, there)
 
     # -- beside the results ----------------------------------------------------------------------
 

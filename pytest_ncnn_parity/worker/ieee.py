@@ -91,18 +91,18 @@ def gives_a_number_for_inf(layer: Layer, values: Made, outputs: Made) -> bool:
 
     Of an attention it is known only where none of `outputs` shows that it has read inf.
     """
+    log_sum = layer.type == "Reduction" and op_type(layer) == Reduction.LOG_SUM_EXP
+    if not (layer.type == "Softmax" or layer.type in _ATTENTIONS or log_sum):
+        return False
     made, read = list(outputs.values()), {blob: values[blob] for blob in layer.inputs}
     if any(value.batch or not value.floating for value in (*read.values(), *made)):
         return False
-    if not any(np.isposinf(value.array).any() for value in read.values()):
+    if not any(value.inf for value in read.values()):
         return False
     if layer.type == "Softmax":
         (true,) = _softmax(layer, read, outputs).values()
         return true.nan > made[0].nan
-    log_sum = layer.type == "Reduction" and op_type(layer) == Reduction.LOG_SUM_EXP
-    if layer.type in _ATTENTIONS or log_sum:
-        return not any(value.nan or value.infinite for value in made)
-    return False
+    return not any(value.nan or value.infinite for value in made)
 
 
 def _at_ends(layer: Layer, values: Made) -> tuple[Array, Array] | None:
