@@ -44,3 +44,20 @@ def test_a_derived_digest_tells_how_a_value_was_made_and_not_what_it_is() -> Non
     plain = Blob.of(np.zeros(4, np.float32)).digest
     different = {digest("out", one, other), digest("out", other, one), digest("out", one)}
     assert len({*different, digest("x", one, other), one.digest, plain}) == 6
+
+
+def test_what_is_made_of_a_value_with_a_digest_has_one_without_a_look() -> None:
+    """A trial of a search asks for the digests of values whose elements nobody has looked at."""
+
+    def digests(elements: float, name: str = "") -> list[bytes]:
+        value = Blob.of(np.array([1e-8, elements], np.float32))
+        if name:
+            value.derived(name, [])
+        made = (value.rounded("fp16"), value.rounded("bf16"), value.stored(), value.with_tiny_stored())
+        return [value.digest, *(one.digest for one in made)]
+
+    known = digests(1.5, "a")
+    assert known == digests(2.5, "a")
+    assert not set(known) & set(digests(1.5, "b"))
+    assert len(set(known)) == 5
+    assert not set(digests(1.5)) & set(digests(2.5)), "without one, the elements are looked at"

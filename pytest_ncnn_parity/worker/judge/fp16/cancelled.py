@@ -27,7 +27,7 @@ from pytest_ncnn_parity.worker.judge.natures import Natures
 from pytest_ncnn_parity.worker.values.blob import Blob
 
 
-class _Sum:
+class Sum:
     """A sum of two terms, with how far rounding has moved those that are sums themselves."""
 
     def __init__(self, terms: Sequence[Blob], moved: Sequence[Array]) -> None:
@@ -69,7 +69,7 @@ class Cancelled:
         self._reference = reference
         self._natures = natures
         self._known = known
-        self._sums: dict[str, _Sum] = {}
+        self._sums: dict[str, Sum] = {}
         self._subtracted = _subtracted(reference.graph)
 
     def observe(self, name: str, value: Blob) -> None:
@@ -90,7 +90,7 @@ class Cancelled:
         if self._known[name]:
             self._sums[name] = of
 
-    def _sum(self, layer: Layer, value: Blob) -> _Sum | None:
+    def _sum(self, layer: Layer, value: Blob) -> Sum | None:
         """The sum or difference of two terms that `layer` makes, `value`; None if it makes none."""
         if not adds(layer) or not self._reference.has_all_of(layer):
             return None
@@ -101,7 +101,7 @@ class Cancelled:
             return None
         # moves of sums are computed here, because a chain of them would keep the values of all
         moved = [self._sums[blob].moves for blob in read if blob in self._sums]
-        return _Sum(list(read.values()), moved)
+        return Sum(list(read.values()), moved)
 
     def let_go(self, layer: Layer) -> None:
         """Drop what nobody reads behind `layer`."""
