@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
@@ -30,7 +29,8 @@ class _Shelf:
         self._limit = limit
         self._clock = clock
         self._size = 0
-        self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()  # what was used last comes last
+        # What was used last comes last. An OrderedDict hashes each key that it is asked for in turn.
+        self._kept: dict[Hashable, _Kept] = {}
 
     def clear(self) -> None:
         self._size = 0
@@ -46,9 +46,8 @@ class _Shelf:
         `seconds`: see `StepCache.get`.
         """
         if known in self._kept:
-            kept = self._kept[known]
+            kept = self._kept.pop(known)
             self._kept[known] = kept._replace(trial=max(kept.trial, trial))
-            self._kept.move_to_end(known)
             return kept.values
         begun = self._clock()
         values = make()
