@@ -68,6 +68,8 @@ FITS: list[tuple[str, Shapes]] = [
     ("Concat 0=-1", [(3, 4, 5), (3, 4, 1)]),
     ("Concat 0=1", [(3, 2, 4, 5), (3, 7, 4, 5)]),
     ("Concat 0=2", [(3,), (7,)]),  # a vector has one axis
+    ("Concat 0=0", [(4, 3), (3,)]),  # a vector that no device packs is a row
+    ("Concat 0=0", [(4, 1, 6), (6,)]),
     ("Convolution 0=4 1=3 6=108", [(3, 3, 3)]),
     ("Convolution 0=4 1=3 6=36", [(7, 10)]),  # one channel of 7 rows, which no pack divides
     ("Convolution 0=4 1=3 4=1 6=36", [(8, 10)]),  # unpacked, to be padded
@@ -270,6 +272,9 @@ MISFITS: list[tuple[str, Shapes, str]] = [  # and what is reported beside the sh
     ("Concat 0=-1", [(8, 24, 24), (8, 26, 24)], "axis 2"),
     ("Concat 0=2", [(8, 24), (8, 24)], "no axis 2"),
     ("Concat 0=1", [(3, 2, 4, 5), (3, 2, 4, 6)], "axis 1"),
+    ("Concat 0=0", [(150, 32), (32,), (32,)], "[150, 32], [32] and [32], which ncnn packs along other"),
+    ("Concat 0=0", [(3, 4, 5), (4, 5)], "as many axes"),
+    ("Concat 0=1", [(4, 3), (1, 4, 3)], "as many axes"),
     ("Convolution 0=10 1=3 6=270", [(12, 12, 3)], "for 3"),
     ("Convolution 0=10 1=3 6=270", [(3, 2, 3)], "3x3 does not fit into 2x3"),
     ("Convolution 0=10 1=3 2=4 4=1 6=270", [(3, 5, 8)], "9x9 does not fit into 5x8 (7x10"),

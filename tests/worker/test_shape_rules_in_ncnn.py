@@ -145,6 +145,18 @@ for dims in (1, 2, 3):
         for a, b in itertools.product(shapes(dims, (1, 3, 8)), repeat=2):
             x, y = values(*a), values(*b)
             count(compare(f"Concat 0={axis}", [x, y], lambda: np.concatenate([x, y], axis)))
+
+def beside(x, y, axis):
+    '''What lacks an axis is a row or a channel, if ncnn does not pack it along another axis.'''
+    if y.shape[0] % 4 == 0:
+        raise ValueError
+    return np.concatenate([x, y.reshape((1,) * (x.ndim - y.ndim) + y.shape)], axis)
+
+for many, few in ((2, 1), (3, 1), (3, 2)):
+    for axis in range(many):
+        for a, b in itertools.product(shapes(many, (1, 3, 8)), shapes(few, (1, 3, 8))):
+            x, y = values(*a), values(*b)
+            count(compare(f"Concat 0={axis}", [x, y], lambda: beside(x, y, axis)))
 """
     )
 

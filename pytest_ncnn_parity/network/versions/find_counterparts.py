@@ -10,6 +10,7 @@ from pathlib import Path
 from pytest_ncnn_parity.base.errors import listed, quoted
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.operator_kinds import RECURRENT
+from pytest_ncnn_parity.network.versions.apart import apart
 from pytest_ncnn_parity.network.versions.cones import views_of
 from pytest_ncnn_parity.network.versions.counterparts import Counterparts
 from pytest_ncnn_parity.network.versions.directions import are_in_both_directions
@@ -32,22 +33,19 @@ def counterparts(here: Graph, there: Graph, files: tuple[Path, Path] | None = No
 
     `files`: their weights, which are looked at where names and structure leave a doubt.
     """
-    # where one file has a layer in both directions, the other may have two that are joined
-    own = Units(here, joins=are_in_both_directions(there))
-    other = Units(there, joins=are_in_both_directions(here))
-    matched, same = _matched(own, other, files)
+    own, other, matched, same = _units(here, there, files)
     pairs, blobs = _merged(own, other, matched, same)
     partner, back = _both_ways(pairs)
     makers, makers_there = _makers(own), _makers(other)
     one_to_one = [unit for unit, pair in pairs.items() if pair == matched.get(unit)]
-    apart = {unit for unit in one_to_one if _gives_more(own, other, unit, partner[unit])}
+    parts = {unit for unit in one_to_one if _gives_more(own, other, unit, partner[unit])}
     for unit in one_to_one:
         # a converter may move a Reshape behind the layer that it was in front of
         mine, its = makers[unit], makers_there[partner[unit]]
-        if unit not in apart and partner.get(mine, its) == its and back.get(its, mine) == mine:
+        if unit not in parts and partner.get(mine, its) == its and back.get(its, mine) == mine:
             blobs |= equivalent(own, other, unit, partner[unit])
     equal_units = frozenset(unit for unit, there in same.items() if partner.get(unit) == there)
-    for ours, theirs in read_alike(own, other, partner, equal_units, apart):
+    for ours, theirs in read_alike(own, other, partner, equal_units, parts):
         blobs = {here: there for here, there in blobs.items() if ours != here and theirs != there}
         blobs[ours] = theirs
     known = {blob: blobs[source] for blob, source in own.sources.items() if source in blobs}
@@ -59,6 +57,22 @@ def counterparts(here: Graph, there: Graph, files: tuple[Path, Path] | None = No
         here, there, inputs, outputs, _one_to_one(blobs), pairs, own, other, same_weights=equal_units
     )
     return _ending(_in_place(found))
+
+
+def _units(
+    here: Graph, there: Graph, files: tuple[Path, Path] | None
+) -> tuple[Units, Units, Match, dict[int, int]]:
+    """The units of both networks, and what `_matched` says of them. Raises Unlike."""
+    # where one file has a layer in both directions, the other may have two that are joined
+    joins = are_in_both_directions(there), are_in_both_directions(here)
+    own, other = Units(here, joins[0]), Units(there, joins[1])
+    matched, same = _matched(own, other, files)
+    partner, back = _both_ways(matched)
+    ours, theirs = apart(other, own, back), apart(own, other, partner)
+    if ours or theirs:
+        own, other = Units(here, joins[0], ours), Units(there, joins[1], theirs)
+        matched, same = _matched(own, other, files)
+    return own, other, matched, same
 
 
 def _matched(own: Units, other: Units, files: tuple[Path, Path] | None) -> tuple[Match, dict[int, int]]:

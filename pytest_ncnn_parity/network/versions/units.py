@@ -7,7 +7,7 @@ units, which both files have, and by those parameters that such tools leave unch
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Container, Hashable, Iterator, Mapping
 from functools import cached_property
 
 from pytest_ncnn_parity.network.graph import Graph, Layer
@@ -56,11 +56,13 @@ class Units:
     """The units of `graph` in running order, numbered from 0, as a `Matchable`.
 
     `joins`: whether two recurrent layers of one direction each are one unit with what joins them.
+    `apart`: the numbers of layers that are folded into none in front of them.
     """
 
-    def __init__(self, graph: Graph, joins: bool = False) -> None:
+    def __init__(self, graph: Graph, joins: bool = False, apart: Container[int] = ()) -> None:
         self.graph = graph
         self._joins = joins
+        self._apart = apart
         self.sources = sources(graph)
         self._readers: dict[str, list[Layer]] = {blob: [] for blob in self.sources}
         for layer in graph.layers:
@@ -103,10 +105,11 @@ class Units:
             return
         while layer is not None:
             layer = self._folded_next(layer, core)
-            if layer is not None:
-                yield layer
-                if is_activation(layer):
-                    return
+            if layer is None or layer.number in self._apart:
+                return
+            yield layer
+            if is_activation(layer):
+                return
 
     def _folded_next(self, layer: Layer, core: Layer) -> Layer | None:
         """The layer that may be folded next: the only reader of the only output; else None."""

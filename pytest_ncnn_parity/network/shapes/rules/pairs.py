@@ -72,6 +72,13 @@ def concat(layer: Layer, shapes: Sequence[Shape]) -> str:
         return f"gets {listed(shapes)}, which have no axis {written}: nothing comes out"
     joined = {1: (3,), 2: (2, 3), 3: (0, 2, 3), 4: (0, 1, 2, 3)}[dims][axis]
     kept = {cdhw(shape)[:joined] + cdhw(shape)[joined + 1 :] for shape in shapes}
-    if len(kept) == 1:
-        return ""
-    return f"gets {listed(shapes)}; along all axes but axis {axis} they must have one size"
+    if len(kept) > 1:
+        return f"gets {listed(shapes)}; along all axes but axis {axis} they must have one size"
+    if any(len(shape) != dims and (_packed(shape) or (axis and _packed(shapes[0]))) for shape in shapes):
+        return f"gets {listed(shapes)}, which ncnn packs along other axes; all must have as many axes"
+    return ""
+
+
+def _packed(shape: Shape) -> bool:
+    """Whether every device packs the outermost axis, by 4 or more."""
+    return shape[0] % 4 == 0
