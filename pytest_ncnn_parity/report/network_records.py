@@ -11,7 +11,7 @@ from pytest_ncnn_parity.engine.facts import Facts
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.param_line import MASK_ID
 from pytest_ncnn_parity.plan.cases import Plan
-from pytest_ncnn_parity.report import input_doubt
+from pytest_ncnn_parity.report import input_doubt, lost_axes
 from pytest_ncnn_parity.report.document import DeclaredWorkerRecord, DeviceRecord, WorkerEnvironment
 from pytest_ncnn_parity.report.document.model import ComparisonRecord, LayerRecord, NetworkRecord
 from pytest_ncnn_parity.spec.sources import file_of
@@ -20,13 +20,14 @@ from pytest_ncnn_parity.spec.sources import file_of
 def network_record(plan: Plan, spec: str, param: str) -> tuple[NetworkRecord, list[str]]:
     """Return the record of the network under test and of the spec's files, which baselines compare.
 
-    The second value has a note for each file that can no longer be read.
+    The second value has a note for each file that can no longer be read, and for each Reduction that
+    has lost its axes.
     """
     files = {plan.spec.path: spec, plan.spec.param: param, plan.spec.bin: plan.spec.model.bin}
     for other in plan.others:
         files |= zip(plan.spec.beside(other), (other.param, other.bin), strict=True)
     files |= {path: name for name, path in _arrays(plan).items()}
-    hashes, notes = {}, []
+    hashes, notes = {}, lost_axes.notes(plan.graph.layers)
     for path, shown in files.items():
         try:
             hashes[path] = digests.of_file(path)

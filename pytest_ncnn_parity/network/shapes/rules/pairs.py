@@ -13,6 +13,8 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import number
 from pytest_ncnn_parity.network.shapes.rules.reading import Shape, cdhw, listed
 
+OTHER_AXES = "which ncnn packs along other axes: all must have as many axes"
+
 
 def binary_op(_: Layer, shapes: Sequence[Shape]) -> str:
     """Once both have as many dimensions, sizes broadcast if they are equal or one of them is 1."""
@@ -72,13 +74,20 @@ def concat(layer: Layer, shapes: Sequence[Shape]) -> str:
         return f"gets {listed(shapes)}, which have no axis {written}: nothing comes out"
     joined = {1: (3,), 2: (2, 3), 3: (0, 2, 3), 4: (0, 1, 2, 3)}[dims][axis]
     kept = {cdhw(shape)[:joined] + cdhw(shape)[joined + 1 :] for shape in shapes}
-    if len(kept) > 1:
-        return f"gets {listed(shapes)}; along all axes but axis {axis} they must have one size"
-    if any(len(shape) != dims and (_packed(shape) or (axis and _packed(shapes[0]))) for shape in shapes):
-        return f"gets {listed(shapes)}, which ncnn packs along other axes; all must have as many axes"
+    if len(kept) == 1:
+        return ""
+    return f"gets {listed(shapes)}; along all axes but axis {axis} they must have one size"
+
+
+def concat_across_packing(layer: Layer, shapes: Sequence[Shape]) -> str:
+    """What lacks an axis is a row or a channel, but not if its own outermost axis is packed.
+
+    Every device packs an axis that 4 divides. Inner axes are joined as those of the first input are
+    packed.
+    """
+    dims = len(shapes[0])
+    inner = dims > 1 and number(layer, 0) % dims > 0
+    for shape in shapes:
+        if len(shape) != dims and (shape[0] % 4 == 0 or (inner and shapes[0][0] % 4 == 0)):
+            return f"gets {listed(shapes)}, {OTHER_AXES}"
     return ""
-
-
-def _packed(shape: Shape) -> bool:
-    """Whether every device packs the outermost axis, by 4 or more."""
-    return shape[0] % 4 == 0

@@ -92,7 +92,10 @@ RULES: Mapping[str, Rule] = {
 }
 
 # What a layer mistakes in any size: that tells nothing of the size that the network was made for
-MISTAKEN: Mapping[str, Rule] = {"Normalize": channels.normalize_across_one}
+MISTAKEN: Mapping[str, Rule] = {
+    "Normalize": channels.normalize_across_one,
+    "Concat": pairs.concat_across_packing,
+}
 
 EMPTY = "which is empty"
 REMEDY = (
@@ -107,11 +110,13 @@ REMEDY_OF_ONE_CHANNEL = (
     "the input is not at fault: state 0=1, which normalizes all values together; where each row has a "
     "norm of its own, reshape it to [channels, h, w] in front, or convert the network again"
 )
-
-
 REMEDY_OF_NEGATIVE = (
     "the input is not at fault: write a Crop for what the Padding is to cut off, as x[:, :, 1:-1] gives "
     "in place of a negative pad, or convert the network again"
+)
+REMEDY_OF_OTHER_AXES = (
+    "the input is not at fault: keep the axis in front of the Concat, as a Reduction with 4=1 or a "
+    "Reshape does, or convert the network again"
 )
 REMEDY_OF_EXPRESSION = (
     "the input is not at fault: correct the expression, in which 0w and 0h are width and height of the "
@@ -123,6 +128,8 @@ def remedy(reason: str) -> str:
     """What to do about inputs that do not fit for a `reason` that `unfit` gave."""
     if channels.ONE_CHANNEL in reason:
         return REMEDY_OF_ONE_CHANNEL
+    if pairs.OTHER_AXES in reason:
+        return REMEDY_OF_OTHER_AXES
     if expressions.EXPRESSION in reason:
         return REMEDY_OF_EXPRESSION
     if views.NEGATIVE in reason:
