@@ -65,12 +65,22 @@ def depends_on_reference(result: Result) -> bool:
 
 
 def weighed(case: Case, result: Result, graph: Graph, doubts: Sequence[Doubt]) -> Result:
-    """Return `result`; it fails, naming the layer, if the values of `case` depend on a doubtful one."""
+    """Return `result`; it fails, naming the layer, if the values of `case` depend on a doubtful one.
+
+    It passes if it failed for nothing but values that become 0, and for a doubtful reader of these: the
+    reader would be wrong with others as well.
+    """
     blobs = [case.output] if case.output is not None else case.layer.outputs if case.layer else ()
     needed = graph.ancestors(blobs)
     culprits = [doubt for doubt in doubts if doubt.layer in needed]
+    missed = result.evidence.underflow
     if not culprits:
-        return result
+        if missed is None or result.outcome != "failed":
+            return result
+        judges = graph.ancestors(graph.layers[missed.reader_number].outputs)
+        if not any(doubt.layer in judges for doubt in doubts):
+            return result
+        return replace(result, outcome="passed", evidence=replace(result.evidence, underflow=None))
     culprit = graph.layers[culprits[-1].layer]
     distrust = Distrust(culprit.name, culprit.type, culprits[-1].fault)
     evidence = replace(result.evidence, distrust=distrust, noise=None)

@@ -10,8 +10,8 @@ from pytest_ncnn_parity.network.parameters import NotANumber, number, numbers
 
 REDUCED = (
     "reduces no axis, for its line has 1=0 and names none in -23303: its output has the shape of its "
-    "input. Convert the network again, or name the axes: pnnx 20261020 leaves them out where it converts "
-    "a ReduceSum of one axis from ONNX"
+    "input. Convert the network again, or name the axes: pnnx 20261020 leaves them out where it "
+    "converts a ReduceSum of one axis from ONNX"
 )
 
 

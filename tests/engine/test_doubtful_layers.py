@@ -8,7 +8,7 @@ import plans
 import pytest
 
 from pytest_ncnn_parity.engine import trust
-from pytest_ncnn_parity.engine.evidence import Evidence
+from pytest_ncnn_parity.engine.evidence import Evidence, Underflow
 from pytest_ncnn_parity.engine.protocol import Result
 from pytest_ncnn_parity.engine.steps import Death
 
@@ -50,6 +50,22 @@ def test_what_the_reference_s_own_moves_excuse_is_red_if_it_moves_by_itself(tmp_
     assert trust.weighed(case, excused, plan.masked, []) is excused
     weighed = trust.weighed(case, excused, plan.masked, [trust.Doubt(CONV)])
     assert (weighed.outcome, weighed.evidence.noise) == ("failed", None)
+
+
+def test_a_doubtful_reader_of_values_that_become_0_does_not_convict_their_maker(tmp_path: Path) -> None:
+    plan = plans.loaded(tmp_path, "compare: [fp16-range]\n")
+    conv = plan.masked.layers[CONV]
+    maker = plan.masked.producer[conv.inputs[0]]
+    cases = {case.layer.number: case for case in plan.cases(plan.spec.comparisons[0]) if case.layer}
+    case = cases[maker.number]
+    missed = Underflow(conv.inputs[0], maker.name, 2, conv.name, conv.type, CONV, 1.0)
+    red = Result(case.id, "failed", evidence=Evidence(underflow=missed))
+    assert trust.depends_on_reference(red)
+    assert trust.weighed(case, red, plan.masked, []) is red
+    weighed = trust.weighed(case, red, plan.masked, [trust.Doubt(CONV)])
+    assert (weighed.outcome, weighed.evidence.underflow) == ("passed", None)
+    behind = [number for number in cases if number > CONV]
+    assert trust.weighed(case, red, plan.masked, list(map(trust.Doubt, behind))) is red
 
 
 def test_a_layer_is_doubted_for_memory_or_for_its_elements(tmp_path: Path) -> None:

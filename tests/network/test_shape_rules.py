@@ -272,7 +272,11 @@ MISFITS: list[tuple[str, Shapes, str]] = [  # and what is reported beside the sh
     ("Concat 0=-1", [(8, 24, 24), (8, 26, 24)], "axis 2"),
     ("Concat 0=2", [(8, 24), (8, 24)], "no axis 2"),
     ("Concat 0=1", [(3, 2, 4, 5), (3, 2, 4, 6)], "axis 1"),
-    ("Concat 0=0", [(150, 32), (32,), (32,)], "[150, 32], [32] and [32], which ncnn packs along other axes"),
+    (
+        "Concat 0=0",
+        [(150, 32), (32,), (32,)],
+        "[32] and [32], which ncnn packs along other axes",
+    ),
     ("Concat 0=0", [(3, 4, 5), (4, 5)], "as many axes"),
     ("Concat 0=1", [(4, 3), (1, 4, 3)], "as many axes"),
     ("Convolution 0=10 1=3 6=270", [(12, 12, 3)], "for 3"),
