@@ -13,6 +13,7 @@ from functools import cached_property
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
+from pytest_ncnn_parity.network.operator_kinds import VIEWS
 from pytest_ncnn_parity.network.versions.folding import is_activation
 from pytest_ncnn_parity.network.versions.match import PLACE, STRUCTURE, MatchedBy
 from pytest_ncnn_parity.network.versions.units import Units, is_copy
@@ -21,7 +22,8 @@ from pytest_ncnn_parity.network.weight_tags import has_tagged_weights
 
 def _changes(layer: Layer) -> bool:
     """Whether folding `layer` changes weights, as a BatchNorm does and an activation does not."""
-    return not (has_tagged_weights(layer) or is_copy(layer) or is_activation(layer))
+    keeps = is_copy(layer) or is_activation(layer) or layer.type in VIEWS | {"Padding"}
+    return not (keeps or has_tagged_weights(layer))
 
 
 class Counterpart(Frozen):
@@ -98,7 +100,7 @@ class Counterparts(Frozen):
             number
             for number, there in self.of.items()
             if any(map(has_tagged_weights, there.layers))
-            and (one_has_more or any(map(_changes, there.replaced)))
+            and (one_has_more or any(map(_changes, (*there.replaced, *there.layers))))
         )
 
     def blob(self, here: str) -> str | None:
