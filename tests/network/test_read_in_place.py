@@ -150,6 +150,10 @@ def test_a_padding_may_be_in_the_parameters_of_its_reader_and_a_view_tells_nothi
     for here, name, end in zip((padded, flat), ("pad", "flat"), ends, strict=True):
         found = judged(counterparts(here, network(*front, end), (path, other)))
         assert found == {"conv": (["conv"], ["conv"]), "last": (["last"], [name, "last"])}
+    active = network(*front, "GELU gelu 1 1 a b", LAST.format("b").replace("1=1", "1=1 4=1"))
+    moved = network(*front, "Padding pad 1 1 a b 0=1 1=1 2=1 3=1", LAST.format("b"))
+    found = judged(counterparts(active, moved, (path, other)))
+    assert found == {"conv": (["conv"], ["conv"]), "last": (["pad", "last"], ["gelu", "last"])}
 
 
 def test_activations_that_one_activation_stands_for_are_judged_where_it_is() -> None:

@@ -116,13 +116,14 @@ class HalfNetwork(Network):
         super().write(stem)
 
 
-def row(path: Path, seeds: list[int], net: Network | None = None) -> None:
-    """Convolutions in a row, numbered in their order, with the weights of `seeds`."""
+def row(path: Path, seeds: list[int], net: Network | None = None, first: int = 0) -> None:
+    """Convolutions in a row, numbered in their order from `first`, with the weights of `seeds`."""
     net = net or Network()
     x = net.layer("Input", "in0", params="0=8 1=8 2=4")
     for n, seed in enumerate(seeds):
         weights = np.random.RandomState(seed).normal(0, 1, (4, 4, 3, 3))
-        x = net.layer("Convolution", f"conv_{n}", [x], params="0=4 1=3 4=1 6=144", weights=[weights])
+        words = "0=4 1=3 4=1 6=144"
+        x = net.layer("Convolution", f"conv_{n + first}", [x], params=words, weights=[weights])
         x = net.layer("ReLU", f"relu_{n}", [x], ["out0"] if n == len(seeds) - 1 else None)
     net.write(path)
 
@@ -154,11 +155,17 @@ def test_where_one_of_a_row_is_missing_the_others_keep_their_weights(
     assert more.only_here == []
 
 
-def test_weights_that_changed_places_are_wrong_and_the_layers_stay(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [0, 2])
+@pytest.mark.parametrize("places", [[0, 2, 1, 3, 4], [0, 3, 2, 1, 4]])
+def test_weights_that_changed_places_are_wrong_and_the_layers_stay(
+    places: list[int], first: int, tmp_path: Path
+) -> None:
+    """Also where an export numbers them otherwise, so that conv_2 is now another one."""
     row(tmp_path / "here", [0, 1, 2, 3, 4])
-    row(tmp_path / "there", [0, 2, 1, 3, 4])
+    row(tmp_path / "there", places, first=first)
     found = named(matched(tmp_path))
-    assert {name: one[0] for name, one in found.items()} == {name: [name] for name in found}
+    convs = {f"conv_{n}": [f"conv_{n + first}"] for n in range(5)}
+    assert {name: one[0] for name, one in found.items() if name in convs} == convs
 
 
 def joined(path: Path, swapped: bool, wrong: bool) -> None:

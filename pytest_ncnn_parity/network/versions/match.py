@@ -24,9 +24,10 @@ NAME: Final = "name"
 STRUCTURE: Final = "structure"
 PLACE: Final = "place"
 
-# Equal weights count more than two edges, which a Concat loses if two operands change places, and the
-# weights of what reads it with them.
-_KEPT, _EQUAL_WEIGHTS = 4, 9
+# Two operands of a Concat that have changed places lose two edges, which counts less than their equal
+# weights. Two layers that have exchanged their weights would lose three or more if they were paired by
+# these. Equal weights of namesakes count more than two edges by themselves.
+_KEPT, _EQUAL_WEIGHTS, _AND_NAMES = 4, 5, 4
 # old layer -> new layer, and what they were matched by; layers are numbered from 0
 Match = dict[int, tuple[int, MatchedBy]]
 
@@ -215,9 +216,9 @@ class _Pairing:
 
     def score(self, same: Mapping[int, int]) -> int:
         """How much is kept: layers and edges that are unchanged, and the `same` weights."""
-        return _KEPT * self._kept() + _EQUAL_WEIGHTS * sum(
-            self.pairs.get(o) == n for o, n in same.items()
-        )
+        equal = [(o, n) for o, n in same.items() if self.pairs.get(o) == n]
+        namesakes = sum(self.old.names[o] == self.new.names[n] for o, n in equal)
+        return _KEPT * self._kept() + _EQUAL_WEIGHTS * len(equal) + _AND_NAMES * namesakes
 
     def _kept(self) -> int:
         """How many paired layers are unchanged, plus how many of their edges are."""

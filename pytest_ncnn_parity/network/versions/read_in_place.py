@@ -166,6 +166,8 @@ def _read_with_same_weights(
         cores = own.units[reader].core, other.units[partner[reader]].core
         if any(core.type == "InnerProduct" for core in cores) or len(ours) != len(theirs):
             continue  # an InnerProduct reads values of any shape
+        if own.operators[reader] != other.operators[partner[reader]]:
+            continue  # as where one pads what it reads, and the other is fed by a Padding
         for (unit, _), (there, _) in zip(ours, theirs, strict=True):
             alone = unit not in partner and there not in back
             if alone and unit not in views[0] and there not in views[1]:
