@@ -58,9 +58,9 @@ def _left_gpu(before: CaseRecord, after: CaseRecord) -> bool:
 def _larger_error(
     before: MetricsRecord, after: MetricsRecord, allowed_before: ToleranceRecord | None, factor: float
 ) -> Iterator[CaseChange]:
-    was, now = _number(before["scaled"]), _number(after["scaled"])
+    was, now = number(before["scaled"]), number(after["scaled"])
     # a tolerance widened since the baseline must not hide what the earlier one would have shown
-    share = max(_number(after["used"]), _share(after, allowed_before))
+    share = max(number(after["used"]), _share(after, allowed_before))
     if now > factor * was and share >= NOISE:
         used = f"{share:.0%} of its tolerance" if math.isfinite(share) else "which nothing allows"
         what = f"error {was:.3g} -> {now:.3g} of the largest value, {used}"
@@ -71,7 +71,7 @@ def _share(metrics: MetricsRecord, tolerance: ToleranceRecord | None) -> float:
     """The largest error as a share of the tolerance that the largest value would have."""
     if tolerance is None:
         return 0.0
-    error, absmax = _number(metrics["max_abs"]), _number(metrics["reference_absmax"])
+    error, absmax = number(metrics["max_abs"]), number(metrics["reference_absmax"])
     budget = tolerance["atol"] + (tolerance["rtol"] + tolerance["scaled"]) * absmax
     if budget > 0.0:
         return error / budget
@@ -79,7 +79,7 @@ def _share(metrics: MetricsRecord, tolerance: ToleranceRecord | None) -> float:
 
 
 def _less_headroom(before: MetricsRecord, after: MetricsRecord, factor: float) -> Iterator[CaseChange]:
-    was, now = _number(before["reference_absmax"]), _number(after["reference_absmax"])
+    was, now = number(before["reference_absmax"]), number(after["reference_absmax"])
     if now > factor * was and FP16_MAX / NEAR <= now <= FP16_MAX:
         what = (
             f"largest value {was:.4g} -> {now:.4g}: fp16 ends at {FP16_MAX:.0f}, "
@@ -88,7 +88,7 @@ def _less_headroom(before: MetricsRecord, after: MetricsRecord, factor: float) -
         yield CaseChange("headroom", before["reference_absmax"], after["reference_absmax"], what)
 
 
-def _number(value: Number) -> float:
+def number(value: Number) -> float:
     """A report's number; nan, which nothing exceeds, counts as inf."""
     number = float(value)
     return math.inf if math.isnan(number) else number

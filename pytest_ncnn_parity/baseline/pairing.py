@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 
 from pytest_ncnn_parity.base.frozen import Frozen
-from pytest_ncnn_parity.baseline.folded import folded
+from pytest_ncnn_parity.baseline.folded import as_one, folded
 from pytest_ncnn_parity.baseline.reported import CaseKey, ReportedModel, Target
 from pytest_ncnn_parity.compare.comparisons import Golden
 from pytest_ncnn_parity.network.versions.match import NAME, STRUCTURE, Match, MatchedBy, match
@@ -53,9 +53,9 @@ class ModelPair(Frozen):
         return {chain[-1]: now for now, chain in self._folded.items()}
 
     @cached_property
-    def _inside(self) -> set[int]:
-        """Those in front of the last one, whose values are none of the network's any more."""
-        return {number for chain in self._folded.values() for number in chain[:-1]}
+    def _inside(self) -> dict[int, int]:
+        """By those in front of the last one, whose values are gone, the layer that does their work."""
+        return {number: now for now, chain in self._folded.items() for number in chain[:-1]}
 
     def counterpart(self, target: Target) -> Counterpart | None:
         """What a layer or blob of the saved report is in this run; None if it has vanished."""
@@ -93,14 +93,20 @@ class ModelPair(Frozen):
 
     def cases(self) -> Iterator[CasePair]:
         """This run's cases, each with the saved one if there is one."""
-        saved = {}
+        saved: dict[CaseKey, tuple[CaseRecord, Counterpart]] = {}
+        inside: dict[CaseKey, list[CaseRecord]] = {}
         for key, case in self.old.cases.items():
             counterpart = self._counterparts[key.target]
-            if counterpart is not None and key.target not in self._inside:
+            if isinstance(key.target, int) and key.target in self._inside:
+                inside.setdefault(key._replace(target=self._inside[key.target]), []).append(case)
+            elif counterpart is not None:
                 saved[key._replace(target=counterpart.now)] = (case, counterpart)
         for key, case in self.new.cases.items():
-            before, counterpart = saved.get(key, (None, _itself(key.target, case)))
-            yield CasePair(key, before, case, counterpart)
+            if key not in saved:
+                yield CasePair(key, None, case, _itself(key.target, case))
+                continue
+            before, counterpart = saved[key]
+            yield CasePair(key, as_one(before, inside.get(key, ())), case, counterpart)
         by_nodeid = {case["nodeid"]: case for case in self.old.record["cases"]}
         for nodeid, case in self.new.unplaced.items():
             key = CaseKey(case["sample"], case["comparison"], nodeid)

@@ -70,17 +70,40 @@ def test_what_was_folded_has_not_vanished_and_what_was_left_out_has(
     assert regressions(report(*then), report(*now, **values)) == [*vanished]
 
 
+FP16 = "fp16-vs-fp32-vulkan"
+
+
 def test_the_layer_is_compared_with_the_last_one_that_was_folded_into_it() -> None:
     """The values in front of a BatchNorm are none of the network's any more."""
     old = report(PLAIN, NORM, RELU, END, conv=9000.0, relu=5000.0)
     new = report(ACTIVATES, END, conv=9000.0)
     same = report(ACTIVATES, END, conv=5000.0)
-    fp16 = "fp16-vs-fp32-vulkan"
-    reports.set_error(reports.case(old, "conv", fp16), 0.02)
     for one in (new, same):
-        reports.set_error(reports.case(one, "conv", fp16), 0.03)
+        reports.set_error(reports.case(one, "conv", FP16), 0.03)
     assert regressions(old, same) == [("error", "conv", "relu")]
     assert regressions(report(PLAIN, NORM, RELU, END, conv=9000.0), new) == [
         ("error", "conv", "relu"),
         ("headroom", "conv", "relu"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("layer", "before", "worse"), [("conv", 0.02, 0), ("norm", 0.02, 0), ("conv", 0.01, 1)]
+)
+def test_its_error_is_compared_with_the_largest_of_what_it_does_now(
+    layer: str, before: float, worse: int
+) -> None:
+    """A ReLU has no error of its own, so the Convolution that it was folded into is not worse."""
+    old, new = report(PLAIN, NORM, RELU, END), report(ACTIVATES, END)
+    reports.set_error(reports.case(old, layer, FP16), before)
+    reports.set_error(reports.case(new, "conv", FP16), 0.03)
+    assert regressions(old, new) == [("error", "conv", "relu")] * worse
+
+
+def test_it_is_not_newly_red_where_what_was_folded_into_it_was_red() -> None:
+    old, new = report(PLAIN, NORM, RELU, END), report(ACTIVATES, END)
+    for one, layer in ((old, "conv"), (new, "conv")):
+        reports.case(one, layer, FP16)["outcome"] = "failed"
+    assert regressions(old, new) == []
+    reports.case(old, "conv", FP16)["outcome"] = "passed"
+    assert regressions(old, new) == [("red", "conv", "relu")]
