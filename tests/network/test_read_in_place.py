@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from written_graphs import named, network
 
+from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.versions.counterparts import Counterparts
 from pytest_ncnn_parity.network.versions.find_counterparts import counterparts
 
@@ -153,7 +154,32 @@ def test_a_padding_may_be_in_the_parameters_of_its_reader_and_a_view_tells_nothi
     active = network(*front, "GELU gelu 1 1 a b", LAST.format("b").replace("1=1", "1=1 4=1"))
     moved = network(*front, "Padding pad 1 1 a b 0=1 1=1 2=1 3=1", LAST.format("b"))
     found = judged(counterparts(active, moved, (path, other)))
-    assert found == {"conv": (["conv"], ["conv"]), "last": (["pad", "last"], ["gelu", "last"])}
+    assert found == {"gelu": (["conv"], ["conv", "gelu"]), "last": (["pad", "last"], ["last"])}
+
+
+@pytest.mark.parametrize("active_here", [True, False])
+@pytest.mark.parametrize("padded_here", [True, False])
+@pytest.mark.parametrize("operator", ["GELU", "ReLU", "PReLU"])
+def test_what_pads_behind_a_lost_activation_is_no_part_of_the_difference(
+    operator: str, padded_here: bool, active_here: bool
+) -> None:
+    """One file has a Padding in front of the last layer, in the other that layer pads by itself."""
+
+    def written(padded: bool, active: bool) -> Graph:
+        blob, lines = "a", [INPUT, CONVOLUTION]
+        if active:
+            lines.append(f"{operator} act 1 1 a b {'0=8' if operator == 'PReLU' else ''}")
+            blob = "b"
+        if padded:
+            lines.append(f"Padding pad 1 1 {blob} c 0=1 1=1 2=1 3=1")
+            blob = "c"
+        return network(*lines, LAST.format(blob).replace("1=1", f"1=3 4={int(not padded)}"))
+
+    here, there = written(padded_here, active_here), written(not padded_here, not active_here)
+    lost = (["conv"], ["conv", "act"]) if active_here else (["conv", "act"], ["conv"])
+    last = (["last"], ["pad", "last"]) if padded_here else (["pad", "last"], ["last"])
+    name = "act" if active_here else "conv"
+    assert judged(counterparts(here, there)) == {name: lost, "last": last}
 
 
 def test_activations_that_one_activation_stands_for_are_judged_where_it_is() -> None:

@@ -7,7 +7,7 @@ in place of one that runs in both directions, their readers tell which value is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from functools import cached_property
 
 from pytest_ncnn_parity.base.frozen import Frozen
@@ -46,9 +46,12 @@ def read_alike(
 
 
 def read_in_place(own: Units, other: Units, back: Mapping[int, int], one: int) -> int | None:
-    """The only unit of `own` that is read where `other` reads `one`, or is an output in its place."""
+    """The only unit of `own` that is read where `other` reads `one`, or is an output in its place.
+
+    A Padding that only `other` has is a part of what reads it.
+    """
     found: set[int] = set()
-    for reader, position, _ in other.consumers[one]:
+    for reader, position in _readers(other, one, back):
         here = back.get(reader)
         if here is None:
             return None
@@ -61,6 +64,15 @@ def read_in_place(own: Units, other: Units, back: Mapping[int, int], one: int) -
     for blob in other.extracted[one]:
         found.update(unit for unit, blobs in enumerate(own.extracted) if blob in blobs)
     return found.pop() if len(found) == 1 else None
+
+
+def _readers(units: Units, unit: int, matched: Container[int]) -> Iterator[tuple[int, int]]:
+    """Yield what reads `unit`, and in which place, also behind a Padding that is not `matched`."""
+    for reader, position, _ in units.consumers[unit]:
+        if units.units[reader].core.type == "Padding" and reader not in matched:
+            yield from _readers(units, reader, matched)
+        else:
+            yield reader, position
 
 
 class _Readers(Frozen):
@@ -85,6 +97,7 @@ class _Readers(Frozen):
             last = read_in_place(self.own, self.other, self.back, there)
             if last is None or len(self.own.units[last].outputs) != 1:
                 continue
+            last = self._unpadded(last)
             if unit in self.apart:
                 lost = last not in self.partner
             else:
@@ -96,6 +109,15 @@ class _Readers(Frozen):
                 lost = bool(between) and self._is_lost(between, last)
             if lost:
                 yield last, there
+
+    def _unpadded(self, unit: int) -> int:
+        """What is in front of `unit`, if that is a Padding in place of which readers there pad."""
+        while self.own.units[unit].core.type == "Padding" and unit not in self.partner:
+            readers = {reader for reader, _, _ in self.own.consumers[unit]} & self.partner.keys()
+            if all(map(self._is_alike, readers)):
+                break
+            ((unit, _),) = self.own.producers[unit]
+        return unit
 
     def _between(self, begin: int, end: int) -> list[Layer] | None:
         """The layers from behind `begin` to `end`, in a row without a partner; None if they are not."""
@@ -128,8 +150,10 @@ class _Readers(Frozen):
 
     def _is_unchanged(self, unit: int) -> bool:
         """Whether neither weights nor, as from a Padding, parameters of `unit` may have changed."""
-        there = self.other.operators[self.partner[unit]]
-        return unit in self.same and self.own.operators[unit] == there
+        return unit in self.same and self._is_alike(unit)
+
+    def _is_alike(self, unit: int) -> bool:
+        return self.own.operators[unit] == self.other.operators[self.partner[unit]]
 
     @cached_property
     def _left(self) -> set[str]:
