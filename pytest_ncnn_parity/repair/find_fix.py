@@ -129,8 +129,12 @@ class _Repair(Frozen):
         with run.working_on("proof of the masks"):
             masks, verification = verify_masks(run, comparison, problem.cases, result.masks, space)
         if verification.holds and not helps(problem.outputs, verification.outputs):
-            how = self._without_effect(masks, verification)
-            return _no_masks(comparison, problem, how, effort, notes)
+            errors = changes(problem.outputs, verification.outputs)
+            failed = any(error.failed for error in problem.outputs.values())
+            if failed or all(fault.cause == "precision" for fault in problem.faults):
+                how = self._without_effect(masks, errors)
+                return _no_masks(comparison, problem, how, effort, notes)
+            notes.append(f"what is red is right with this fix; the outputs were so without: {errors}")
         minimal = verification.holds and result.complete and masks == result.masks
         joined = None if verification.holds else self._joined(masks, space)
         if joined is not None:
@@ -176,12 +180,11 @@ class _Repair(Frozen):
                 return run.once("fix", other.name, Fix, partial(find_fix, run, other, self.settings))
         return None
 
-    def _without_effect(self, masks: Masks, verification: Verification) -> str:
+    def _without_effect(self, masks: Masks, errors: str) -> str:
         layers = self.run.plan.masked.layers
         names = [f"{layers[number].name} 31={mask}" for number, mask in masks.items()]
         if len(names) > 3:
             names[2:] = [f"{len(names) - 2} more masks"]
-        errors = changes(self.problem.outputs, verification.outputs)
         return (
             f"with {', '.join(names)} the red layers are right, but no output is better for it: {errors}"
         )
