@@ -14,7 +14,7 @@ from pytest_ncnn_parity.base.printable import printable
 from pytest_ncnn_parity.network import param_line
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.masks import ALL_BITS
-from pytest_ncnn_parity.network.parameters import senseless
+from pytest_ncnn_parity.network.senseless import senseless
 
 MAGIC = "7767517"
 BINARY_MAGIC = int(MAGIC).to_bytes(4, "little").decode("utf-8")  # these bytes happen to be UTF-8

@@ -25,15 +25,6 @@ def number(layer: Layer, key: int, default: int = 0) -> int:
     return int(text)
 
 
-def senseless(layer: Layer) -> str:
-    """Why nothing can be computed by the parameters of `layer`, although ncnn loads them; or ""."""
-    try:
-        across = number(layer, 1, 5) if layer.type == "LRN" else 1
-    except NotANumber:
-        return ""
-    return "" if across > 0 else f"normalizes across {across} values (1={across}); expected 1 or more"
-
-
 def decimal(layer: Layer, key: int, default: float) -> float:
     """The number written as `key=`, whole or not."""
     text = layer.params.get(str(key))

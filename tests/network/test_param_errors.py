@@ -107,13 +107,50 @@ def test_a_hint_of_shapes_for_no_output() -> None:
     assert "states the shapes of outputs, of which it has none" in error
 
 
-def test_a_size_that_no_kernel_can_compute_with_is_named() -> None:
-    """ncnn loads it, and divides by 0."""
-    assert errors(f"{HEAD}LRN norm 1 1 in0 out0 0=0 1=0\n") == [
-        "4: layer norm (LRN): normalizes across 0 values (1=0); expected 1 or more"
-    ]
-    for params in ("", "1=5", '1="0w"'):
-        parse(f"{HEAD}LRN norm 1 1 in0 out0 {params}\n", "net.param")
+@pytest.mark.parametrize(
+    ("wrong", "reason", "right"),
+    [
+        ("LRN x 1 1 in0 x 1=0", "normalizes across 0 values (1=0); expected 1 or more", "1=5"),
+        ("LRN x 1 1 in0 x 1=0", "normalizes across 0 values (1=0); expected 1 or more", '1="0w"'),
+        (
+            "Eltwise x 3 1 in0 in0 in0 x 0=1 -23301=2,0.5,2.0",
+            "multiplies 3 inputs by 2 coefficients; expected one for each",
+            "0=0 -23301=2,0.5,2.0",
+        ),
+        (
+            "Slice x 1 2 in0 x y -23300=1,3",
+            "states the sizes of 1 of 2 outputs; expected all",
+            "-23300=1,3 -23302=1,3",
+        ),
+        (
+            "InnerProduct x 1 1 in0 x 0=4 1=-1 2=16",
+            "states 1=-1 for its bias; expected 0 or 1, for Vulkan adds a bias only where it is 1",
+            "0=4 1=1 2=16",
+        ),
+        (
+            "ConvolutionDepthWise1D x 1 1 in0 x 5=2",
+            "states 5=2 for its bias; expected 0 or 1, for Vulkan adds a bias only where it is 1",
+            "5=0",
+        ),
+        (
+            "Pooling x 1 1 in0 x 0=0 1=3 2=2 13=3",
+            "pads 3 in front of a window of 3 along h, which pools nothing then; expected less",
+            "0=0 1=3 2=2 13=2",
+        ),
+        (
+            "Pooling3D x 1 1 in0 x 0=1 1=3 2=2 3=4 5=1",
+            "pads 4 in front of a window of 3 along w, which pools nothing then; expected less",
+            "0=1 1=3 2=2 3=4 5=1 6=1",
+        ),
+    ],
+)
+def test_parameters_that_ncnn_loads_and_cannot_compute_with(wrong: str, reason: str, right: str) -> None:
+    """It divides by 0, reads past an array, or takes the number for different things."""
+    kind, name = wrong.split()[:2]
+    head = HEAD.replace("2 2", "2 3") if kind == "Slice" else HEAD
+    assert errors(f"{head}{wrong}\n") == [f"4: layer {name} ({kind}): {reason}"]
+    kept = [word for word in wrong.split() if "=" not in word]
+    parse(f"{head}{' '.join(kept)} {right}\n", "net.param")
 
 
 def test_a_cycle_is_distinguished_from_a_blob_that_nothing_writes() -> None:
