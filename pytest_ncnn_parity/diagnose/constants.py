@@ -8,11 +8,12 @@ from pytest_ncnn_parity.diagnose.diagnosis import Explanation, Failure, with_tri
 
 
 def of_storage_beyond_fp16(failure: Failure) -> Explanation | None:
-    """A weight, or what a norm computes from its epsilon, that fp16 storage turns into inf."""
+    """A weight, a scale, or what a norm computes from its epsilon, that fp16 storage turns into inf."""
     constant = failure.evidence.constant
     if constant is None or not constant.overflows or constant.lost_in != "storage":
         return None
-    return _explained(failure, "keeps it in fp16 storage: 31=18, or a smaller weight or larger epsilon")
+    otherwise = "" if "scale" in constant.what else ", or a smaller weight or larger epsilon"
+    return _explained(failure, f"keeps it in fp16 storage: 31=18{otherwise}")
 
 
 def of_arithmetic_beyond_fp16(failure: Failure) -> Explanation | None:

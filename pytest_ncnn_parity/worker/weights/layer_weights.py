@@ -126,6 +126,10 @@ class LayerWeights:
         """Return the scale by which `layer` quantizes its input; None if it does not."""
         return self._found.int8_scales.get(layer.number)
 
+    def given_scale(self, layer: Layer) -> float | None:
+        """Return the scale by which `layer` gives its output in int8; None if it gives floats."""
+        return self._found.given_scales.get(layer.number)
+
     def without_scale(self, layer: Layer) -> tuple[int, ...]:
         """Return the outputs of `layer` whose weights in int8 have inf as their scale.
 

@@ -17,6 +17,7 @@ from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL, FP16_OVERFLOW
 from pytest_ncnn_parity.engine.evidence import Constant
 from pytest_ncnn_parity.network.constants import Parameter, keeps_weights, lost_parameters
 from pytest_ncnn_parity.network.graph import Layer
+from pytest_ncnn_parity.network.int8 import computes_in_int8
 from pytest_ncnn_parity.network.masks import NO_FP16_ARITHMETIC, has_no_fp16_kernel
 from pytest_ncnn_parity.network.param_line import ARRAY_IDS
 from pytest_ncnn_parity.network.parameters import NotANumber
@@ -79,7 +80,10 @@ class Constants:
             return None
         inputs = [blobs[blob] for blob in layer.inputs]
         output = blobs[layer.outputs[0]]
-        if not all(one.floating for one in inputs) or not (output.floating or output.int8):
+        in_int8 = computes_in_int8(layer)
+        if not all(one.floating or (in_int8 and one.int8) for one in inputs):
+            return None
+        if not (output.floating or output.int8):
             return None
         if any(one.batch for one in (*inputs, output)):
             return None

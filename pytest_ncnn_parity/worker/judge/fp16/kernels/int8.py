@@ -1,4 +1,4 @@
-"""Repeats how the scales of int8 are kept in fp16: a Quantize's, and those of an InnerProduct's sums."""
+"""Repeats how the scales of int8 are kept in fp16: those of a Quantize, of sums, and of int8 outputs."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pytest_ncnn_parity.network.parameters import number
 from pytest_ncnn_parity.worker.judge.fp16.kernels.ran import Computed, LayerRun
 
 SUMS_SINCE = "1.0.20261020"  # before, an InnerProduct in int8 has no kernel for Vulkan
+REQUANTIZED_SINCE = "1.0.20260526"  # nor has a Convolution
 RELU = 1  # the one activation type that needs no more than the output
 
 
@@ -53,3 +54,14 @@ def descaled(layer: Layer, run: LayerRun) -> Computed | None:
     made = np.where(run.output == 0.0, 0.0, (run.output - bias) * share + bias)
     largest = float(factors[off].max())
     return Computed(Constant("a factor of its sums in int8", largest, "storage"), made)
+
+
+def requantized(layer: Layer, run: LayerRun) -> Computed | None:
+    """Sums that become int8 by a scale in fp16 storage (top_scales in convolution_packed_int8.comp)."""
+    scale = run.nets.weights.given_scale(layer)
+    if str(ncnn.__version__) < REQUANTIZED_SINCE or scale is None or not is_lost(scale):
+        return None
+    with np.errstate(all="ignore"):
+        scaled = run.output.astype(np.float64) * (np.float64(np.float16(scale)) / scale)
+    steps = np.clip(np.rint(np.nan_to_num(scaled)), -INT8_MAX, INT8_MAX)
+    return Computed(Constant("the scale of its output", scale, "storage"), steps.astype(np.int8))

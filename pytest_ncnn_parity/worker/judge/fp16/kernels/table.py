@@ -16,7 +16,7 @@ from pytest_ncnn_parity.worker.judge.fp16.kernels.functions import (
     softplus,
     unary,
 )
-from pytest_ncnn_parity.worker.judge.fp16.kernels.int8 import descaled, quantize
+from pytest_ncnn_parity.worker.judge.fp16.kernels.int8 import descaled, quantize, requantized
 from pytest_ncnn_parity.worker.judge.fp16.kernels.priors import prior_box
 from pytest_ncnn_parity.worker.judge.fp16.kernels.products import gemm, multi_head_attention, sdpa
 from pytest_ncnn_parity.worker.judge.fp16.kernels.ran import Computed, LayerRun
@@ -27,8 +27,14 @@ Kernel = Callable[[Layer, LayerRun], Computed | None]
 
 
 def _inner_product(layer: Layer, run: LayerRun) -> Computed | None:
-    if number(layer, INT8):
-        return descaled(layer, run)
+    return descaled(layer, run) if number(layer, INT8) else _activated(layer, run)
+
+
+def _convolution(layer: Layer, run: LayerRun) -> Computed | None:
+    return requantized(layer, run) if number(layer, INT8) else _activated(layer, run)
+
+
+def _activated(layer: Layer, run: LayerRun) -> Computed | None:
     return activated(layer, run) if run.arithmetic else None
 
 
@@ -52,6 +58,8 @@ _COMPUTING: Mapping[str, Kernel] = {
 # in fp16 storage too
 _STORING: Mapping[str, Kernel] = {
     "BatchNorm": batch_norm,
+    "Convolution": _convolution,
+    "ConvolutionDepthWise": _convolution,
     "Eltwise": weighted_sum,
     "GroupNorm": norm,
     "InnerProduct": _inner_product,
