@@ -38,9 +38,12 @@ _SAMPLING = frozenset("GridSample ROIAlign ROIPooling PSROIPooling".split())
 # every element lies between elements of the input; with Interp's cubic kind slightly outside
 MEANS = frozenset("Pooling Pooling1D Pooling3D Interp".split())
 _STATISTICS = frozenset({"StatisticsPooling"})  # no standard deviation is larger than all the values
-# what they give is no larger than what they read
-SHRINKING = frozenset("ReLU AbsVal Clip Shrink".split())
-_SHRINKING_UNARY = frozenset((Unary.ABS, Unary.NEG, Unary.SQUARE))
+# x times a function of x that levels off at 0 and 1
+SELF_GATED = frozenset({"Swish", "HardSwish", "GELU", "Mish"})
+# what they give is no larger than what they read, or little, as of SELU
+SHRINKING = SELF_GATED | frozenset("ReLU PReLU ELU CELU SELU AbsVal Clip Shrink".split())
+FLAT_UNARY = frozenset((Unary.ATAN, Unary.ASINH, Unary.LOG1P))  # they rise from 0 at 0, and flatten
+_SHRINKING_UNARY = FLAT_UNARY | {Unary.ABS, Unary.NEG, Unary.SQUARE, Unary.SIN, Unary.EXPM1}
 _REDUCING = frozenset((Reduction.MEAN, Reduction.MAX, Reduction.MIN))
 
 _WITHIN = frozenset((Binary.MUL, Binary.MAX, Binary.MIN))

@@ -65,11 +65,17 @@ def product(net: Network, operator: str = "BinaryOp 0=2") -> str:
         ([("Interp", "0=1 1=2.0 2=2.0")], lambda size: size.repeat(2, 1).repeat(2, 2)),
         ([("Reshape", "0=-1"), ("BinaryOp", "0=2 1=1 2=-3.0")], lambda size: 3.0 * size.ravel()),
         ([("Crop", "0=1 1=1 2=1 3=3 4=2 5=3")], lambda size: size[1:, 1:, 1:4]),
+        ([("ELU", "0=0.5")], lambda size: size),
+        ([("Swish", ""), ("GELU", "")], lambda size: size),
+        ([("GLU", "0=0")], lambda size: size[:2]),
+        ([("UnaryOp", "0=14")], np.arctan),
+        ([("Power", "0=1.0 1=-2.0 2=0.0")], lambda size: 2.0 * size),
+        ([("Power", "0=1.0 1=1.0 2=0.5")], lambda _: None),
         ([("Exp", "")], lambda _: None),  # a value of its own
     ],
     ids=(
         "product permuted rectified negative clipped limited divided divisor largest pooled resized "
-        "multiplied cropped another"
+        "multiplied cropped exponential gated halved angle power shifted another"
     ).split(),
 )
 def test_the_unit_of_a_product_is_the_value(
@@ -264,6 +270,9 @@ def test_a_sum_of_what_was_found_has_no_unit(tmp_path: Path, found: float) -> No
         ("Scale", "0=4", [np.float32([1, 2, -3, 255])], [1, 2, 3, 255]),
         ("BatchNorm", "0=4", [np.full(4, 0.5), np.ones(4), np.full(4, 0.25), np.ones(4)], [1.0] * 4),
         ("Reduction", "0=0 1=0 -23303=2,1,2 4=0 5=1", [], [15.0] * 4),
+        ("Reduction", "0=8 1=0 -23303=2,1,2 4=0 5=1", [], [15.0**0.5] * 4),
+        ("RMSNorm", "0=5 1=1.0 2=0", [], [0.5**0.5] * 4),
+        ("LRN", "0=0 1=1 2=3.0 3=0.5 4=1.0", [], [0.5] * 4),
     ],
 )
 def test_sums_in_other_layers(

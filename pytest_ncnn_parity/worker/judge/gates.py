@@ -1,7 +1,7 @@
 """Values that are multiplied by a probability: b * Sigmoid(x), as where a mask is applied to a spectrum.
 
 A Swish is such a product of its own input, x * Sigmoid(x), and so in effect are GELU and its like. A GLU
-is one of the halves of its input.
+is one of the halves of its input. Behind another gate they have the unit of that.
 
 A probability of 1e-5 that becomes 0 is no error, and neither is its product. The unit of such a
 product, element by element, is the multiplied value times the probability's own scale. So a small
@@ -20,7 +20,9 @@ from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.scales import GATE_UNIT
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.natural_scale import (
+    FLAT_UNARY,
     MEANS,
+    SELF_GATED,
     SHRINKING,
     Scale,
     adds,
@@ -36,22 +38,20 @@ from pytest_ncnn_parity.network.operator_kinds import (
     copies,
     op_type,
 )
-from pytest_ncnn_parity.network.parameters import number
+from pytest_ncnn_parity.network.parameters import differs, number
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.mixes import BY_CHANNEL, MOST_SUMS, is_nothing, mixed, response
 from pytest_ncnn_parity.worker.norms import NORMS, flat
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
-# x times a function of x that levels off at 0 and 1
-_SELF_GATED = frozenset({"Swish", "HardSwish", "GELU", "Mish"})
 _HALVES = "GLU"  # one half of its input times the Sigmoid of the other
 _LEVELLING = "Softplus"  # its unit is 1: log(1 + exp(x)) is 0.7 at 0
 _NORMS = NORMS - {"MVN"}  # they make nothing of what is one number
-_MAKING = _SELF_GATED | {_HALVES, _LEVELLING} | _NORMS
+_MAKING = SELF_GATED | {_HALVES, _LEVELLING} | _NORMS
 # what they give is as large as the largest of the values that they read, or smaller
-_SHRINKING = MEANS | SHRINKING | {"PReLU"}
+_SHRINKING = MEANS | SHRINKING | {_HALVES}
 _SHRINKING_OPERATIONS = {
-    "UnaryOp": (Unary.ABS, Unary.NEG),
+    "UnaryOp": FLAT_UNARY | {Unary.ABS, Unary.NEG},
     "BinaryOp": (Binary.DIV, Binary.MAX, Binary.MIN),  # of a value and a number
     "Reduction": (Reduction.MAX, Reduction.MIN),
 }
@@ -137,18 +137,20 @@ class Gates:
         """The units of the outputs of `layer`; none if no input has one, or it cannot be run."""
         if any(blob not in self._read or not self._read[blob].floating for blob in layer.inputs):
             return {}
-        if layer.type in _SELF_GATED:
-            return {layer.outputs[0]: np.abs(self._read[layer.inputs[0]].array)}
+        if layer.type in SELF_GATED:
+            return {layer.outputs[0]: self._size(layer.inputs[0])}
         if layer.type == _HALVES:
-            value = self._read[layer.inputs[0]].array
+            value = self._size(layer.inputs[0])
             axis = number(layer, 0) if value.ndim > 1 else 0  # src/layer/glu.cpp
             first, *_ = np.array_split(value, 2, axis)
-            return {layer.outputs[0]: np.abs(first)}
+            return {layer.outputs[0]: first}
         if layer.type in _NORMS and (unit := self._of_flat(layer)) is not None:
             return {layer.outputs[0]: unit}
         if layer.type == _LEVELLING:
             return {layer.outputs[0]: np.ones_like(self._read[layer.inputs[0]].array)}
-        own = {blob: unit for blob in layer.inputs if (unit := self._of_input(layer, blob)) is not None}
+        begins = _multiplies(layer) or self._mixes(layer)
+        units = {blob: self._of_input(blob, begins) for blob in layer.inputs}
+        own = {blob: unit for blob, unit in units.items() if unit is not None}
         values = {blob: value.array for blob, value in self._read.items()}
         try:
             if self._mixes(layer):
@@ -168,6 +170,11 @@ class Gates:
         except StepFailed:
             return {}
         return total
+
+    def _size(self, blob: str) -> Array:
+        """The unit of each element that is read from `blob`, or its magnitude where that is larger."""
+        size, unit = np.abs(self._read[blob].array), self._of_input(blob, natural=True)
+        return size if unit is None else np.maximum(size, unit)
 
     def _of_flat(self, layer: Layer) -> Array | None:
         """The unit of a norm where its input is one number: what it makes of 1 and -1; None: nowhere."""
@@ -192,10 +199,11 @@ class Gates:
             return {}
         return {output: response(layer, blob, unit, self._read, self._run)}
 
-    def _of_input(self, layer: Layer, blob: str) -> Array | None:
+    def _of_input(self, blob: str, natural: bool) -> Array | None:
+        """The unit of what is read from `blob`; `natural`: its natural scale counts as one."""
         if blob in self._units:
             return self._units[blob]
-        if not (_multiplies(layer) or self._mixes(layer)) or blob not in self._natural:
+        if not natural or blob not in self._natural:
             return None
         return np.full_like(self._read[blob].array, self._natural[blob])
 
@@ -207,6 +215,8 @@ class Gates:
 
 def _multiplies(layer: Layer) -> bool:
     """Whether `layer` is a product of all that it reads, or of that and a number."""
+    if layer.type == "Power":  # (a + b * x) ** exponent
+        return not differs(layer, 0, 1.0) and not differs(layer, 2, 0.0)
     return op_type(layer) == _PRODUCT.get(layer.type)
 
 
@@ -232,7 +242,8 @@ def _hands_on(layer: Layer) -> bool:
 def _keeps(layer: Layer) -> bool:
     """Whether what `layer` gives is as large as what it reads, or smaller, or multiplied."""
     shrinks = op_type(layer) in _SHRINKING_OPERATIONS.get(layer.type, ()) and len(layer.inputs) == 1
-    return copies(layer) or layer.type in _SHRINKING or shrinks or _multiplies(layer)
+    shrinks = shrinks or layer.type in _SHRINKING
+    return copies(layer) or shrinks or _multiplies(layer)
 
 
 def _mixed(graph: Graph, natural: Mapping[str, Scale]) -> frozenset[str]:
@@ -245,12 +256,12 @@ def _mixed(graph: Graph, natural: Mapping[str, Scale]) -> frozenset[str]:
         known = [natural.get(blob) for blob in layer.inputs]
         summed = mixed(layer, graph.depending)
         is_sum = summed is not None
+        share = any(scale is not None and scale.is_share for scale in known)
         if any(known) and natural.keys().isdisjoint(layer.outputs):
-            share = any(scale is not None and scale.is_share for scale in known)
             begins = is_sum or (_multiplies(layer) and not all(known))
             found = 0 if begins and not share else None
-        elif layer.type == _HALVES or layer.type in _SELF_GATED:
-            found = 0
+        elif layer.type == _HALVES or layer.type in SELF_GATED:
+            found = None if share else 0
         else:
             carries = _keeps(layer) or is_sum
             read = layer.inputs if summed is None else (summed,)

@@ -17,15 +17,15 @@ from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
 _CONVOLUTIONS = ("Convolution", "Deconvolution")  # also with 1D, 3D and DepthWise behind it
 _OTHERS = frozenset(
-    "InnerProduct Scale Gemm CumulativeSum Fold BatchNorm LayerNorm GroupNorm InstanceNorm "
-    "InverseSpectrogram".split()
+    "InnerProduct Scale Gemm CumulativeSum Fold BatchNorm LayerNorm GroupNorm InstanceNorm RMSNorm MVN "
+    "LRN Normalize StatisticsPooling InverseSpectrogram".split()
 )
 # of these one input is added up or averaged by weights that the others give: places, or scores
 _OF_ONE_INPUT = {"GridSample": 0, "ROIAlign": 0, "PSROIPooling": 0, "SDPA": 2}
 _PRODUCTS = frozenset({"MatMul", "Einsum", "Gemm"})  # of two matrices, one of which may be constant
 MOST_SUMS = 2  # one behind the other: what more of them make of values of a unit is a guess
 BY_CHANNEL = frozenset({"BatchNorm", "Scale", "ConvolutionDepthWise"})
-_SUMS = frozenset((Reduction.SUM, Reduction.ASUM, Reduction.MEAN, Reduction.L1))
+_SUMS = frozenset((Reduction.SUM, Reduction.ASUM, Reduction.MEAN, Reduction.L1, Reduction.L2))
 # A share of its unit, below which each value is nothing. exp(-x) is inf in fp16 from 11.1 on, where a
 # Sigmoid is 1.5e-5, and some GPUs have no fp16 between 0 and 6.1e-5.
 NOTHING = 1e-4
