@@ -271,7 +271,10 @@ def test_a_sum_of_what_was_found_has_no_unit(tmp_path: Path, found: float) -> No
         ("BatchNorm", "0=4", [np.full(4, 0.5), np.ones(4), np.full(4, 0.25), np.ones(4)], [1.0] * 4),
         ("Reduction", "0=0 1=0 -23303=2,1,2 4=0 5=1", [], [15.0] * 4),
         ("Reduction", "0=8 1=0 -23303=2,1,2 4=0 5=1", [], [15.0**0.5] * 4),
-        ("RMSNorm", "0=5 1=1.0 2=0", [], [0.5**0.5] * 4),
+        pytest.param(
+            *("RMSNorm", "0=5 1=1.0 2=0", [], [0.5**0.5] * 4),
+            marks=pytest.mark.since_ncnn("1.0.20240820", "it does not know the operator"),
+        ),
         ("LRN", "0=0 1=1 2=3.0 3=0.5 4=1.0", [], [0.5] * 4),
     ],
 )
