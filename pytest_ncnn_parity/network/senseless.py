@@ -5,50 +5,47 @@ Its kernels divide by 0, read past an array, pool nothing, or take one number fo
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
+
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.operator_kinds import Eltwise, op_type
 from pytest_ncnn_parity.network.parameters import NotANumber, decimals, number, numbers
 from pytest_ncnn_parity.network.shapes.rules.poolings import POOLED
+from pytest_ncnn_parity.network.shapes.rules.reading import DIMENSIONS
 from pytest_ncnn_parity.network.shapes.rules.windows import windows_of
-
-# by how the type begins, the id of the flag that says whether a bias is added
-_BIAS = {"Convolution": 5, "Deconvolution": 5, "DeformableConv2D": 5, "InnerProduct": 1, "Scale": 1}
 
 
 def senseless(layer: Layer) -> str:
     """What is wrong with the parameters of `layer`, and what is expected; or ""."""
     try:
-        return next(filter(None, (of(layer) for of in _KINDS)), "")
+        return _RULES[layer.type](layer) if layer.type in _RULES else ""
     except NotANumber:
         return ""
 
 
-def _of_lrn(layer: Layer) -> str:
-    across = number(layer, 1, 5) if layer.type == "LRN" else 1
+def _lrn(layer: Layer) -> str:
+    across = number(layer, 1, 5)
     return "" if across > 0 else f"normalizes across {across} values (1={across}); expected 1 or more"
 
 
-def _of_eltwise(layer: Layer) -> str:
-    if layer.type != "Eltwise" or op_type(layer) != Eltwise.SUM:
-        return ""
-    count = len(decimals(layer, 1))
+def _eltwise(layer: Layer) -> str:
+    count = len(decimals(layer, 1)) if op_type(layer) == Eltwise.SUM else 0
     if count in range(1, len(layer.inputs)):
         return f"multiplies {len(layer.inputs)} inputs by {count} coefficients; expected one for each"
     return ""
 
 
-def _of_slice(layer: Layer) -> str:
-    if layer.type != "Slice" or numbers(layer, 2):  # the places to cut at, which are read instead
-        return ""
-    sizes = numbers(layer, 0)
+def _slice(layer: Layer) -> str:
+    sizes = [] if numbers(layer, 2) else numbers(layer, 0)  # the places to cut at are read instead
     if sizes and len(sizes) < len(layer.outputs):
         return f"states the sizes of {len(sizes)} of {len(layer.outputs)} outputs; expected all"
     return ""
 
 
-def _of_bias(layer: Layer) -> str:
-    key = next((key for kind, key in _BIAS.items() if layer.type.startswith(kind)), None)
-    flag = 0 if key is None else number(layer, key)
+def _bias(key: int, layer: Layer) -> str:
+    """The flag with the id `key` says whether a bias is added."""
+    flag = number(layer, key)
     if flag in (0, 1):
         return ""
     return (
@@ -56,13 +53,12 @@ def _of_bias(layer: Layer) -> str:
     )
 
 
-def _of_pooling(layer: Layer) -> str:
+def _pooling(layer: Layer) -> str:
     """A window of padding alone has no largest value, and no mean of values that are counted."""
-    if not layer.type.startswith("Pooling") or number(layer, 4) or number(layer, 7):  # no windows
-        return ""
-    if number(layer, 5) > 1 or (
-        number(layer, 0) == 1 and number(layer, 6)
-    ):  # it pads by itself, or counts
+    is_global, adapts = number(layer, 4), number(layer, 7)
+    pads_by_itself = number(layer, 5) > 1
+    counts_padding = number(layer, 0) == 1 and number(layer, 6)
+    if is_global or adapts or pads_by_itself or counts_padding:
         return ""
     for window in windows_of(layer, POOLED):
         if window.before >= window.kernel:
@@ -73,4 +69,18 @@ def _of_pooling(layer: Layer) -> str:
     return ""
 
 
-_KINDS = (_of_lrn, _of_eltwise, _of_slice, _of_bias, _of_pooling)
+_RULES: Mapping[str, Callable[[Layer], str]] = {
+    "LRN": _lrn,
+    "Eltwise": _eltwise,
+    "Slice": _slice,
+    **{f"Pooling{n}": _pooling for n in DIMENSIONS},
+    **{
+        f"{kind}{group}{n}": partial(_bias, 5)
+        for kind in ("Convolution", "Deconvolution")
+        for group in ("", "DepthWise")
+        for n in DIMENSIONS
+    },
+    "DeformableConv2D": partial(_bias, 5),
+    "InnerProduct": partial(_bias, 1),
+    "Scale": partial(_bias, 1),
+}

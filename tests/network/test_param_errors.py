@@ -153,6 +153,11 @@ def test_parameters_that_ncnn_loads_and_cannot_compute_with(wrong: str, reason: 
     parse(f"{head}{' '.join(kept)} {right}\n", "net.param")
 
 
+@pytest.mark.parametrize("kind", ["ConvolutionOfOurs", "Scale2", "PoolingMedian"])
+def test_the_parameters_of_an_operator_of_your_own_are_its_own(kind: str) -> None:
+    parse(f"{HEAD}{kind} x 1 1 in0 out0 1=7 5=7 13=7\n", "net.param")
+
+
 def test_a_cycle_is_distinguished_from_a_blob_that_nothing_writes() -> None:
     text = "7767517\n3 3\nInput in0 0 1 in0\nBinaryOp a 2 1 in0 y x\nReLU b 1 1 x y\n"
     assert errors(text) == [
