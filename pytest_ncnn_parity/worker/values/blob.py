@@ -1,48 +1,24 @@
-"""The value of one blob, its statistics, and how it is rounded to fp16 or bf16."""
+"""The value of one blob, and how it is rounded to fp16 or bf16."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import cached_property
 from hashlib import sha1
-from typing import Any, NamedTuple
+from typing import Any
 
 import ncnn
 import numpy as np
 
 from pytest_ncnn_parity.base.arrays import Array
-from pytest_ncnn_parity.compare.blocks import each, scratch
 from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL, FP16_OVERFLOW, FP16_TINIEST
+from pytest_ncnn_parity.worker.values.stats import Stats, stats_of
 
 _ONE_THREAD = ncnn.Option()  # starting threads would take longer than a cast
 _ONE_THREAD.num_threads = 1
 
 Made = dict[str, "Blob"]  # the values that a layer or a network has computed, by blob name
-
-
-class Stats(NamedTuple):
-    absmax: float = 0.0
-    nan: int = 0
-    inf: int = 0
-    minus_inf: int = 0
-    tiny: int = 0
-
-
-def _of_block(_: int, block: Array) -> Stats:
-    (size,) = scratch("float32", block.size, 1)
-    np.abs(block, out=size)
-    absmax, nan, inf, minus_inf = float(size.max()), 0, 0, 0
-    if not math.isfinite(absmax):
-        nan = int(np.count_nonzero(np.isnan(size)))
-        inf = int(np.count_nonzero(np.isposinf(block)))
-        minus_inf = int(np.count_nonzero(np.isneginf(block)))
-        absmax = float(size[np.isfinite(size)].max(initial=0.0))
-    tiny = 0
-    if not float(size.min()) > FP16_TINIEST / 2:
-        (met,) = scratch("bool", block.size, 1)
-        tiny = int(np.count_nonzero(np.less_equal(size, FP16_TINIEST / 2, out=met)))
-        tiny -= int(np.count_nonzero(np.equal(size, 0.0, out=met)))
-    return Stats(absmax, nan, inf, minus_inf, tiny)
 
 
 class Blob:
@@ -157,16 +133,8 @@ class Blob:
     def measured(self) -> Stats:
         """Return the statistics of this value, as the properties below give them one by one."""
         if self._stats is None:
-            self._stats = self._walk() if self.floating and self.size else Stats()
+            self._stats = stats_of(self.array) if self.floating and self.size else Stats()
         return self._stats
-
-    def _walk(self) -> Stats:
-        """Measure block by block: a copy of the whole would set the peak of memory use."""
-        blocks = list(each(_of_block, self.array))
-        if len(blocks) == 1:
-            return blocks[0]
-        absmax, *counts = zip(*blocks, strict=True)
-        return Stats(max(absmax), *map(sum, counts))
 
     @property
     def absmax(self) -> float:
@@ -234,12 +202,18 @@ class Blob:
         """
         if not self.tiny:
             return self
+        if self._digest is None:
+            return self._with_tiny_stored()
+        stored = Deferred(self.shape, self.dtype, self.batch, self._with_tiny_stored)
+        return self._made("tiny stored", stored)
+
+    def _with_tiny_stored(self) -> Blob:
         values = self.array.copy()
         small = np.abs(values) < FP16_NORMAL
         # to the nearest subnormal of fp16, of two to the even one. numpy's cast gives the same, but it
         # takes some 70 ns for each of them
         values[small] = np.rint(values[small] / FP16_TINIEST) * FP16_TINIEST
-        return self._made("tiny stored", self.with_elements(values))
+        return self.with_elements(values)
 
     @property
     def flushed(self) -> bool:
@@ -266,3 +240,38 @@ class Blob:
             rounded = Blob(back(there(self.mat, _ONE_THREAD), _ONE_THREAD))
             self._rounded[half] = self._made(half, rounded)
         return self._rounded[half]
+
+
+class Deferred(Blob):
+    """A value whose elements `make` returns when they are first read."""
+
+    def __init__(
+        self, shape: tuple[int, ...], dtype: np.dtype[Any], batch: bool, make: Callable[[], Blob]
+    ) -> None:
+        self._shape = shape
+        self._dtype = dtype
+        self._make = make
+        self.batch = batch
+        self._stats = None
+        self._digest = None
+        self._rounded = {}
+
+    @cached_property
+    def _elements(self) -> Blob:
+        return self._make()
+
+    @property
+    def mat(self) -> Any:
+        return self._elements.mat
+
+    @property
+    def array(self) -> Array:
+        return self._elements.array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self._dtype

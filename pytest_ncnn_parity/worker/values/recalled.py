@@ -10,18 +10,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable, Iterator
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.tolerance import Tolerance
 from pytest_ncnn_parity.engine.evidence import Underflow
 from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.worker.failures import StepFailed
-from pytest_ncnn_parity.worker.values.blob import Blob, Made, Stats
+from pytest_ncnn_parity.worker.values.blob import Blob, Deferred, Made
+from pytest_ncnn_parity.worker.values.stats import Stats
 from pytest_ncnn_parity.worker.values.stepping import Chain
 
 
@@ -52,36 +52,13 @@ class Facts(NamedTuple):
         return Facts(value.shape, value.dtype, value.batch, value.measured(), value.digest)
 
 
-class Recalled(Blob):
+class Recalled(Deferred):
     """A value of which the facts are known, and whose elements are fetched when they are first read."""
 
     def __init__(self, facts: Facts, fetch: Callable[[], Blob]) -> None:
-        self._facts = facts
-        self._fetch = fetch
-        self.batch = facts.batch
+        super().__init__(facts.shape, facts.dtype, facts.batch, fetch)
         self._stats = facts.stats
         self._digest = facts.digest
-        self._rounded = {}
-
-    @cached_property
-    def _fetched(self) -> Blob:
-        return self._fetch()
-
-    @property
-    def mat(self) -> Any:
-        return self._fetched.mat
-
-    @property
-    def array(self) -> Array:
-        return self._fetched.array
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._facts.shape
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        return self._facts.dtype
 
 
 class Keep(Protocol):
