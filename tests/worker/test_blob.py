@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.worker.values.blob import Blob
 
 
@@ -61,3 +62,25 @@ def test_what_is_made_of_a_value_with_a_digest_has_one_without_a_look() -> None:
     assert not set(known) & set(digests(1.5, "b"))
     assert len(set(known)) == 5
     assert not set(digests(1.5)) & set(digests(2.5)), "without one, the elements are looked at"
+
+
+def test_what_fp16_stores_of_a_value_with_a_digest_is_computed_once_and_when_it_is_read() -> None:
+    read = []
+
+    class Watched(Blob):
+        @property
+        def array(self) -> Array:
+            read.append(self)
+            return super().array
+
+    value = Watched(None, np.array([[1e-8, 4e-6, 1.0]], np.float32))
+    assert value.tiny == 1
+    value.derived("a", [])
+    read.clear()
+    stored = value.with_tiny_stored()
+    assert (stored.shape, stored.dtype, stored.batch, stored.floating) == ((1, 3), np.float32, False, True)
+    assert stored.digest != value.digest
+    shapes = len(read)
+    assert stored.tiny == 0
+    assert stored.array.tolist() == stored.array.tolist() == [[0.0, 67 * 2.0**-24, 1.0]]
+    assert len(read) == shapes + 1
