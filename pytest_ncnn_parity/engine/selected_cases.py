@@ -12,7 +12,7 @@ from pytest_ncnn_parity.engine.answers import Answers
 from pytest_ncnn_parity.engine.client import Engine, EngineError
 from pytest_ncnn_parity.engine.kept import KeptResults
 from pytest_ncnn_parity.engine.lanes import Lanes
-from pytest_ncnn_parity.engine.protocol import Judge, Result
+from pytest_ncnn_parity.engine.protocol import Job, Judge, Result
 from pytest_ncnn_parity.engine.reported import not_run, steps_told
 from pytest_ncnn_parity.engine.results import SampleResults, SharedSampleResults
 from pytest_ncnn_parity.engine.room import Room, room
@@ -158,7 +158,7 @@ class SelectedCases:
         cases = self._selected.get(sample, ())
         *_, last = self._selected
         job = jobs.judge(self._plan, sample, cases, self._settings.threads)
-        space = self._room(job)
+        space = self.room(job)
         whole = replace(
             job,
             threads=min(job.threads, space.threads or job.threads),
@@ -170,9 +170,10 @@ class SelectedCases:
         )
         return whole, space
 
-    def _room(self, job: Judge) -> Room:
+    def room(self, job: Job) -> Room:
+        """What there is room for while `job` runs; for one core, one worker."""
         if self._settings.cores < 2:
-            return Room(0, for_two=False)  # for one core, one worker
+            return Room(0, for_two=False)
         plan = self._plan
         return room(plan.graph, plan.spec.bin, job.inputs, self._settings.memory)
 

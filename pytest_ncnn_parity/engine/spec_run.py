@@ -199,12 +199,12 @@ class SpecRun:
             other.close()
 
     def _doubts(self, sample: str, other: Engine | None = None) -> list[trust.Doubt] | None:
-        """Return the doubts of one worker, or of it and one of `other`, which run at the same time."""
+        """Return the doubts of one worker, or of it and one of `other`: at once if there is room."""
         job = jobs.fingerprint(self.plan, sample, self.settings.threads)
         try:
             with self.working_on("trust in the reference"):
                 self._free_workers()
-                if other is not None:
+                if other is not None and self._cases.room(job).for_two:
                     other.begin(job)
                 here = self._ask(job, trust.Fingerprint)
                 there = here if other is None else other.ask(job, trust.Fingerprint)

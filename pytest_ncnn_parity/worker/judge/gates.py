@@ -241,9 +241,8 @@ def _hands_on(layer: Layer) -> bool:
 
 def _keeps(layer: Layer) -> bool:
     """Whether what `layer` gives is as large as what it reads, or smaller, or multiplied."""
-    shrinks = op_type(layer) in _SHRINKING_OPERATIONS.get(layer.type, ()) and len(layer.inputs) == 1
-    shrinks = shrinks or layer.type in _SHRINKING
-    return copies(layer) or shrinks or _multiplies(layer)
+    of_one = op_type(layer) in _SHRINKING_OPERATIONS.get(layer.type, ()) and len(layer.inputs) == 1
+    return copies(layer) or layer.type in _SHRINKING or of_one or _multiplies(layer)
 
 
 def _mixed(graph: Graph, natural: Mapping[str, Scale]) -> frozenset[str]:
