@@ -203,8 +203,8 @@ class SpecRun:
         job = jobs.fingerprint(self.plan, sample, self.settings.threads)
         try:
             with self.working_on("trust in the reference"):
-                self._free_workers()
                 if other is not None and self._cases.room(job).for_two:
+                    self._free_workers()
                     other.begin(job)
                 here = self._ask(job, trust.Fingerprint)
                 there = here if other is None else other.ask(job, trust.Fingerprint)

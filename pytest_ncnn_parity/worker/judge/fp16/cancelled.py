@@ -6,9 +6,8 @@ they are, and what a reader makes of either is rounding.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 
 import numpy as np
 
@@ -58,7 +57,7 @@ class Sum:
 def _moved_by(terms: Sequence[Array], moved: Sequence[Array]) -> Array:
     """How far rounding of `terms` moves their sum; it has `moved` some of them already."""
     own = [np.abs(term.astype(np.float64)) * LAST_PLACE[None] for term in terms]
-    return functools.reduce(np.hypot, [*own, *moved])
+    return reduce(np.hypot, [*own, *moved])
 
 
 class Cancelled:
