@@ -11,6 +11,7 @@ import ctypes
 import faulthandler
 import inspect
 import os
+import signal
 import subprocess
 import sys
 import traceback
@@ -71,7 +72,7 @@ class Workers:
                 _execute(process, args, *rest)
                 return
             asked = inspect.signature(_execute).bind(process, args, *rest).arguments
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _no_alarm():
                 warnings.simplefilter("ignore", DeprecationWarning)  # of a fork beside other threads
                 process.pid = os.fork()
             if not process.pid:
@@ -122,6 +123,16 @@ def _prepare_compiler(ncnn: ModuleType) -> None:
     compiler = ctypes.c_void_p(glslang.ShConstructCompiler(compute, 0))
     string, rules = ctypes.byref(shader), spirv_and_vulkan_rules
     assert glslang.ShCompile(compiler, string, 1, None, 0, limits, 0, core, False, rules) == 1
+
+
+@contextmanager
+def _no_alarm() -> Iterator[None]:
+    """Hold back the alarm of a time limit, whose error Python drops if a fork's hook raises it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
