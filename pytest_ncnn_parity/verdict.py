@@ -209,7 +209,6 @@ def _fix(subject: Subject, session: Session, run: SpecRun) -> tuple[FixRecord | 
     It is computed once, by the first of xdist's processes that needs it.
     """
     from pytest_ncnn_parity.repair.find_fix import find_fix
-    from pytest_ncnn_parity.repair.find_fix_of_other import find_fix_of_other
 
     comparison = subject.case.comparison
     other = subject.plan.other(comparison)
@@ -218,7 +217,7 @@ def _fix(subject: Subject, session: Session, run: SpecRun) -> tuple[FixRecord | 
     if comparison.masks_can_fix:
         find = find_fix
     elif other is not None and not comparison.of_recordings:
-        find = find_fix_of_other
+        from pytest_ncnn_parity.repair.find_fix_of_other import find_fix_of_other as find
     else:
         return None, ""
     settings = session.fix

@@ -1,4 +1,4 @@
-"""The type of numpy's arrays. The parent process, which never imports numpy, does not import this."""
+"""The type of numpy's arrays. The parent process imports numpy, and this, only to compare two models."""
 
 from __future__ import annotations
 

@@ -16,7 +16,6 @@ from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
 from pytest_ncnn_parity.network.versions.counterparts import Counterparts
-from pytest_ncnn_parity.network.versions.find_counterparts import Unlike, counterparts
 from pytest_ncnn_parity.network.versions.match import NAME
 from pytest_ncnn_parity.network.weight_tags import BF16, FP16
 from pytest_ncnn_parity.plan.cases import Plan
@@ -33,7 +32,13 @@ def read(
     """
     others: dict[OtherFiles, Counterparts] = {}
     problems: list[Problem] = []
-    for number, setup in _named(spec):
+    named = list(_named(spec))
+    if not named:
+        return others, problems
+    # not before: it imports numpy, which takes longer than all else that is imported before a gate
+    from pytest_ncnn_parity.network.versions.find_counterparts import Unlike, counterparts  # noqa: PLC0415
+
+    for number, setup in named:
         files = setup.model
         assert files is not None
         missing = list(_missing(spec, number, files, root))
@@ -44,7 +49,8 @@ def read(
         try:
             there = param.read(str(path), root)
             problems += [(None, line) for line in param.read_twice(there)]
-            _refuse_int8(graph)
+            if in_int8 := _in_int8(graph):
+                raise Unlike(in_int8)
             weights = (spec.bin, spec.beside(files)[1])
             halves, brains = (
                 (_weights_in(format_, weights[0], root), _weights_in(format_, weights[1], root))
@@ -98,14 +104,15 @@ def _weights_in(format_: int, path: Path, root: Path | None) -> int:
         return sum(found.start() % 4 == 0 for found in re.finditer(tag, content))  # words are aligned
 
 
-def _refuse_int8(here: Graph) -> None:
-    """Raise Unlike if the reference is in int8: its own loss would count as the candidate's error."""
+def _in_int8(here: Graph) -> str | None:
+    """Why no model is compared with `here` if it is in int8: its loss would be the candidate's error."""
     own = next((one for one in here.layers if rounds_to_int8(one)), None)
-    if own is not None:
-        raise Unlike(
-            f"{own.name} ({own.type}) of this model computes in int8: another model is compared "
-            "with floats only; make the model in floats the spec's own"
-        )
+    if own is None:
+        return None
+    return (
+        f"{own.name} ({own.type}) of this model computes in int8: another model is compared "
+        "with floats only; make the model in floats the spec's own"
+    )
 
 
 def _named(spec: Spec) -> Iterator[tuple[int, Setup]]:
