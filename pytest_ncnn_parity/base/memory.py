@@ -7,8 +7,6 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from pytest_ncnn_parity.base import system
-
 _UNITS = {"": 20, "k": 10, "m": 20, "g": 30, "t": 40}  # a number without a unit is in MiB
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])?(?:i?b)?|(%))", re.IGNORECASE)
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -29,6 +27,8 @@ def parse(text: str) -> int | None:
 
 def machine() -> int:
     """Bytes this process may use: the machine's memory, or less where it is limited to less."""
+    from pytest_ncnn_parity.base import system  # noqa: PLC0415 - psutil, which workers do not need
+
     addresses = most_addresses()
     limits = _of_groups() if addresses is None else [*_of_groups(), addresses]
     return min([system.memory_bytes(), *limits])
