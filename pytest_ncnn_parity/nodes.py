@@ -70,7 +70,8 @@ class Sample(Branch):
         self.sample = sample
 
     def collect(self) -> Iterator[ComparisonNode]:
-        for comparison in [*self.plan.spec.comparisons, *self.plan.recordings(self.sample)]:
+        self.config.stash[SESSION].foresee(self.plan, self.sample)
+        for comparison in self.plan.comparisons(self.sample):
             yield ComparisonNode.from_parent(
                 self, name=comparison.name, plan=self.plan, sample=self.sample, comparison=comparison
             )
@@ -205,6 +206,7 @@ class NodeHooks:
         cases = [item for item in session.items if isinstance(item, CaseItem)]
         for item in cases:
             self._session.select(item.subject.plan, item.subject.sample, item.subject.case)
+        self._session.all_are_selected()
         if len(cases) == len(session.items):
             gc.freeze()  # all of them live until the run ends, and nobody else's garbage is kept
 

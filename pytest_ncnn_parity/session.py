@@ -24,7 +24,8 @@ SHARE_THERE = 0.75  # the share of another machine's memory that a worker there 
 class Session:
     """Holds one run per spec, created when its first case runs.
 
-    `root`: the folder that specs may read from; None: anywhere.
+    `root`: the folder that specs may read from; None: anywhere. `all_may_run`: no option chooses among
+    the cases.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Session:
         root: Path | None,
         repro: Path | None = None,
         require_workers: bool = False,
+        all_may_run: bool = False,
     ) -> None:
         self.root = root
         self.settings = settings
@@ -54,6 +56,9 @@ class Session:
         self._reported: set[object] = set()
         self._telling: list[object] = []  # what the latest verdict has to report
         self._interrupted: set[tuple[str, str]] = set()  # name of the plan, and sample
+        self._all_may_run = all_may_run
+        # the plan's name, the sample, and what the run takes for selected
+        self._foreseen: tuple[str, str, dict[str, list[Case]]] | None = None
 
     def select(self, plan: Plan, sample: str, case: Case) -> None:
         """Record a case that this session is going to run."""
@@ -63,6 +68,37 @@ class Session:
             self._ids.add(key)
             self._selected.setdefault(plan.name, {}).setdefault(sample, []).append(case)
         self._waiting[plan.name] += 1
+
+    def foresee(self, plan: Plan, sample: str) -> None:
+        """Begin to run the first `sample` that is collected, if all its cases may be selected.
+
+        It runs while pytest collects the rest. That needs a worker that was started early.
+        """
+        if not self._all_may_run or not self.settings.early.waits:
+            return
+        self._all_may_run = False  # and no second one is foreseen
+        cases = [case for one in plan.comparisons(sample) for case in plan.cases(one, sample)]
+        # what the run takes for selected; it needs to know whether a sample follows
+        selected: dict[str, list[Case]] = {sample: cases}
+        *_, last = plan.spec.inputs
+        selected.setdefault(last, [])
+        run = SpecRun(plan, self.settings, selected, self._run_another, self._prepare_next)
+        if run.begin(sample):
+            self._foreseen = plan.name, sample, selected
+            self._runs[plan.name] = run
+
+    def all_are_selected(self) -> None:
+        """End the run that was foreseen if other cases were selected of that sample, or none."""
+        if self._foreseen is None:
+            return
+        name, sample, foreseen = self._foreseen
+        selected = self._selected.get(name, {})
+        if next(iter(selected), None) == sample and selected[sample] == foreseen[sample]:
+            foreseen.clear()
+            foreseen.update(selected)
+            self._selected[name] = foreseen  # the run's own
+        else:
+            self._runs.pop(name).close()
 
     def run(self, plan: Plan) -> SpecRun:
         """Return the run of `plan`, created on first use; the other specs' workers are ended then."""
@@ -180,11 +216,13 @@ def session(
     processes: int,
     share: Path | None,
     early: EarlyWorker | None = None,
+    all_may_run: bool = False,
 ) -> Session:
     """Create the session that `options` ask for.
 
     `watch` is called with descriptions of the current work. `processes` share the machine's cores and,
     if there is more than one, the folder `share`. `early`: may hold a worker that is already started.
+    `all_may_run`: no option chooses among the cases.
     """
     cores = share_of_cores(processes)
     judging = {**options.judging, "cores": str(cores)}
@@ -220,4 +258,5 @@ def session(
         None if options.allow_outside else rootdir,
         options.repro,
         options.require_workers,
+        all_may_run,
     )

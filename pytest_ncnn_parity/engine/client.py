@@ -70,14 +70,9 @@ class Engine:
     def begin(self, job: Job) -> None:
         """Send `job` to a worker without waiting for it; the next `run` or `ask` of `job` goes on.
 
-        Raises EngineError if no worker can be started or the worker does not accept the job.
+        Raises EngineError if no worker can be started.
         """
-        worker = self.start()
-        try:
-            worker.send(self._left(job, _done(job), self._ended_by(job)), self.timeout)
-        except Died as died:
-            self._discard()
-            raise EngineError(died.death.detail) from None
+        self.start().begin(self._left(job, _done(job), self._ended_by(job)))
         self._begun = job
 
     def run(self, job: Judge) -> Iterator[Result]:

@@ -14,6 +14,11 @@ class EarlyWorker:
     def __init__(self) -> None:
         self._worker: Spawned | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether there is a worker that nobody has taken."""
+        return self._worker is not None
+
     def start(self, most: int | None) -> None:
         """Start a worker that may hold `most` bytes, unless there is one.
 

@@ -67,10 +67,15 @@ class Pump:
 
     def write(self, data: bytes, seconds: float) -> bool:
         """Write `data` to stdin; return False if the worker does not read all of it within `seconds`."""
-        writing = threading.Thread(target=self._write, args=(data,), daemon=True)
-        writing.start()
+        writing = self.begin_write(data)
         writing.join(seconds)
         return not writing.is_alive()
+
+    def begin_write(self, data: bytes) -> threading.Thread:
+        """Write `data` to stdin in the thread that is returned, without waiting for the worker."""
+        writing = threading.Thread(target=self._write, args=(data,), daemon=True)
+        writing.start()
+        return writing
 
     def _write(self, data: bytes) -> None:
         # if the worker died between two jobs, the next read reports why

@@ -134,10 +134,17 @@ class WorkerProcess:
 
     def send(self, job: Job, timeout: float) -> None:
         """Send `job`. Raises Died if the worker does not accept it within `timeout` seconds."""
+        if not self._pump.write(self._next_job(job), timeout):
+            raise self._late(timeout)
+
+    def begin(self, job: Job) -> None:
+        """Send `job` without waiting. If the worker does not accept it, `messages` will say so."""
+        self._pump.begin_write(self._next_job(job))
+
+    def _next_job(self, job: Job) -> bytes:
         self.jobs += 1
         self._step = None
-        if not self._pump.write(encode_job(job).encode() + b"\n", timeout):
-            raise self._late(timeout)
+        return encode_job(job).encode() + b"\n"
 
     def holds_result(self) -> bool:
         """Return whether `messages` yields a result next or soon, without waiting for the worker."""

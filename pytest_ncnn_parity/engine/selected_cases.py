@@ -190,9 +190,17 @@ class SelectedCases:
             return
         if any(one.outcome == "failed" or depends_on_reference(one) for one in results.known.values()):
             return
-        left = dict.fromkeys(case.id for case in self._selected[following])
-        job, space = self._job(following, left)
+        self.begin(following)
+
+    def begin(self, sample: str) -> bool:
+        """Send the job of `sample` to a free worker before its results are asked for.
+
+        Return False if two workers might share it; then it was not sent, nor if none can be started.
+        """
+        left = dict.fromkeys(case.id for case in self._selected[sample])
+        job, space = self._job(sample, left)
         # if no worker takes it, the sample's first case will say so
         with suppress(EngineError):
             if self._lanes.begin(job, space):
-                self._ahead = following, job, space
+                self._ahead = sample, job, space
+        return self._ahead is not None

@@ -108,6 +108,10 @@ class SpecRun:
             for case_id, result in self._cases.results(sample).items()
         }
 
+    def begin(self, sample: str) -> bool:
+        """Send the job of `sample` before its results are asked for; return whether it was sent."""
+        return self._cases.begin(sample)
+
     def run_if_free(self, sample: str) -> bool:
         """Run `sample` to its end unless another xdist worker does or did; return whether it ran."""
         return self._cases.run_if_free(sample)

@@ -191,12 +191,13 @@ class Plan(Frozen):
         every = self._of(comparison).cases
         return [case for case in every if any(self.runs(one, case) for one in samples)]
 
-    def recordings(self, sample: str | None = None) -> list[Comparison]:
-        """The comparisons with what `sample`, or any, has recorded, of this model and of others."""
+    def comparisons(self, sample: str | None = None) -> list[Comparison]:
+        """Those of the spec, and those with what `sample`, or any, has recorded, of other models too."""
         samples = self.spec.samples.values() if sample is None else [self.spec.samples[sample]]
+        own = self.spec.comparisons
         if not any(one.expect for one in samples):
-            return []
-        return [GOLDEN, *(Golden.of(one) for one in self.spec.comparisons if self.other(one))]
+            return [*own]
+        return [*own, GOLDEN, *(Golden.of(one) for one in own if self.other(one))]
 
     def _goldens(self, comparison: Comparison, sample: str) -> list[Case]:
         """The cases of the blobs for which `sample` has recordings, in running order.

@@ -100,7 +100,7 @@ def _masks(spec: Spec, graph: Graph) -> Iterator[Problem]:
 
 
 def _known(spec: Spec, plan: Plan) -> Iterator[Problem]:
-    names = [comparison.name for comparison in (*spec.comparisons, *plan.recordings())]
+    names = [comparison.name for comparison in plan.comparisons()]
     for i, entry in enumerate(spec.known):
         where = spec.at("known", i)
         if entry.comparison is not None and entry.comparison not in names:

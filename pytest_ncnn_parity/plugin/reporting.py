@@ -13,6 +13,7 @@ import pytest
 from pytest_ncnn_parity import options
 from pytest_ncnn_parity.controller import Controller
 from pytest_ncnn_parity.options import MARKER
+from pytest_ncnn_parity.plugin.running import CHOOSE
 from pytest_ncnn_parity.plugin.terminal_lists import Lists
 from pytest_ncnn_parity.report.highlights import first_line
 from pytest_ncnn_parity.spec import SUFFIX
@@ -21,7 +22,6 @@ HARMLESS = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
 # the plugin has a different name if it was loaded with -p
 ANNOTATES = ("pytest_github_actions_annotate_failures", "annotate_errors")
 SHOW_FIRST = "a first spec for it is printed by pytest --ncnn-parity-init="
-CHOOSE = "keyword markexpr deselect lf stepwise".split()
 
 
 class ReportingHooks:

@@ -18,6 +18,7 @@ from pytest_ncnn_parity.report.text.progress import Progress
 from pytest_ncnn_parity.session import session
 from pytest_ncnn_parity.spec import MISNAMED, SUFFIX
 
+CHOOSE = "keyword markexpr deselect lf stepwise".split()  # options of pytest that leave cases out
 FOLDERS: Any = getattr(pytest, "Directory", ())  # pytest 7 has no collector for each folder
 
 
@@ -31,7 +32,9 @@ class RunningHooks:
         share = xdist.get("ncnn_parity_share")
         processes = int(xdist.get("workercount", 1))
         share = None if share is None else Path(share)
-        self._session = session(asked, config.rootpath, self._show, processes, share, early)
+        chosen = any(config.getoption(name, None) for name in CHOOSE)
+        all_may_run = not chosen and not any("::" in place for place in config.args)
+        self._session = session(asked, config.rootpath, self._show, processes, share, early, all_may_run)
         config.stash[SESSION] = self._session
         config.pluginmanager.register(NodeHooks(self._session), "ncnn_parity_nodes")
         protocol = CaseProtocol(config, self._session, self._show_nothing)

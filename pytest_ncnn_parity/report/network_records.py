@@ -55,10 +55,7 @@ def _network(plan: Plan, spec: str, param: str, hashes: Mapping[Path, str]) -> N
         "param_sha256": hashes.get(plan.spec.param),
         "bin_sha256": hashes.get(plan.spec.bin),
         "samples": list(plan.spec.inputs),
-        "comparisons": [
-            _with_hashes(plan, comparison, hashes)
-            for comparison in [*plan.spec.comparisons, *plan.recordings()]
-        ],
+        "comparisons": [_with_hashes(plan, comparison, hashes) for comparison in plan.comparisons()],
         "outputs": list(plan.outputs),
         "recorded": {sample: list(plan.recorded(sample)) for sample in plan.spec.samples},
         "not_run": _numbers(plan, lambda sample, layer: layer.number not in plan.run_layers[sample]),

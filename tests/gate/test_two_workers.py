@@ -21,7 +21,6 @@ from pytest_ncnn_parity.engine import jobs, process
 from pytest_ncnn_parity.engine.client import Engine
 from pytest_ncnn_parity.engine.early import EarlyWorker
 from pytest_ncnn_parity.engine.lanes import Lanes
-from pytest_ncnn_parity.engine.process import WorkerProcess
 from pytest_ncnn_parity.engine.protocol import Job, Judge, Result
 from pytest_ncnn_parity.engine.room import Room
 from pytest_ncnn_parity.engine.steps import Step
@@ -86,13 +85,13 @@ def test_two_give_what_one_gives(
 @pytest.mark.once
 def test_two_share_the_cores(lanes: Lanes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: list[Job] = []
-    send = WorkerProcess.send
+    encode = process.encode_job
 
-    def noting(worker: WorkerProcess, job: Job, timeout: float) -> None:
+    def noting(job: Job) -> str:
         sent.append(job)
-        send(worker, job, timeout)
+        return encode(job)
 
-    monkeypatch.setattr(WorkerProcess, "send", noting)
+    monkeypatch.setattr(process, "encode_job", noting)
     networks.convolution(tmp_path)
     job = judging(verdicts.plan(tmp_path, COMPARE), "s0")
     for threads, room in ((4, MUCH), (10, MUCH), (10, Room(0, for_two=True))):
