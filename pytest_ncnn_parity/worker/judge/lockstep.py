@@ -22,6 +22,7 @@ from pytest_ncnn_parity.worker.judge.fp16.conversions import readers
 from pytest_ncnn_parity.worker.judge.fp16.hidden_nan import HiddenNan
 from pytest_ncnn_parity.worker.judge.fp16.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.fp16.reference import Reference
+from pytest_ncnn_parity.worker.judge.fp16.slight_losses import SlightLosses
 from pytest_ncnn_parity.worker.judge.held_back import HeldBack
 from pytest_ncnn_parity.worker.judge.layers.judge import LayerJudge
 from pytest_ncnn_parity.worker.judge.layers.layer_runs import LayerRuns
@@ -81,6 +82,7 @@ class Lockstep:
         self._shape_faults = ShapeFaults(job, graph, self._chain)
         self._runs = LayerRuns(sample, self._chain.blobs, recalled)
         self._held = self._held_back(trace)
+        self._slight = SlightLosses(graph, _given_out(job), self._natures.is_natural)
         self._not_finite = NotFinite(nets.weights.broken)
         refusals = Refusals(sample, self._chain, self._shape_faults, self._not_finite, self._red)
         self._judge = LayerJudge(
@@ -135,12 +137,14 @@ class Lockstep:
                 case = waiting.pop(result.id)
                 if result.outcome == "failed" and case.layer is not None:
                     red.add((case.comparison, case.layer))
-                yield result
+                if not self._slight.holds(case, result):
+                    yield result
         except StepFailed as failed:  # beside the cases, as where values of the reference are looked at
             for case in waiting.values():
                 yield self._guarded(case, partial(self._behind, failed))
-            return
-        yield from self._outputs(red)
+        else:
+            yield from self._outputs(red)
+        yield from self._slight.settled()
 
     def _behind(self, failed: StepFailed, _: CaseSpec) -> Result:
         self._sample.nets.refuse(failed, f"not run: {failed.step} failed")
@@ -287,4 +291,6 @@ class Lockstep:
         for spec, outputs in self._own_runs.whole():
             whole.know(spec, outputs)
         for case in waiting:
-            yield self._guarded(case, lambda case: whole.judge(case, red))
+            result = self._guarded(case, lambda case: whole.judge(case, red))
+            self._slight.observe(case, result)
+            yield result

@@ -150,6 +150,10 @@ class Natures:
         kept = thresholds(self._graph.producer[blob])
         return kept is not None and match(candidate, reference, tolerance, kept).thresholds_decide
 
+    def is_natural(self, blob: str) -> bool:
+        """Whether `blob` has a natural scale, as probabilities have."""
+        return blob in self._scales
+
     def is_listed(self, blob: str) -> bool:
         """Whether `blob` is a list of detections."""
         return thresholds(self._graph.producer[blob]) is not None
