@@ -17,6 +17,7 @@ from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
 from pytest_ncnn_parity.network.versions.counterparts import Counterparts
 from pytest_ncnn_parity.network.versions.match import NAME
+from pytest_ncnn_parity.network.versions.rounded_weights import rounded
 from pytest_ncnn_parity.network.weight_tags import BF16, FP16
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec.keys import OwnComparison
@@ -56,7 +57,8 @@ def read(
                 (_weights_in(format_, weights[0], root), _weights_in(format_, weights[1], root))
                 for format_ in (FP16, BF16)
             )
-            others[files] = replace(counterparts(graph, there, weights), halves=halves, brains=brains)
+            models = replace(counterparts(graph, there, weights), halves=halves, brains=brains)
+            others[files] = replace(models, rounded=rounded(models, weights))
         except param.ParamError as error:
             problems += [(None, line) for line in error.errors]
         except Unlike as unlike:

@@ -76,6 +76,30 @@ def test_between_two_such_files_layers_are_allowed_nothing(
 
 
 @pytest.mark.once
+@pytest.mark.parametrize("wrong", [False, True])
+def test_weights_that_another_tool_cut_off_are_allowed_a_step(
+    gate: Gate, pytester: pytest.Pytester, wrong: bool
+) -> None:
+    """As pnnx before 20261020 did. One weight that is two steps off is no rounding, nor are others."""
+    with_half(pytester.path)
+    floats = np.fromfile(pytester.path / "net.bin", np.float32).reshape(3, -1)
+    own, its = bytearray(), (pytester.path / "half.bin").read_bytes()
+    for number, layer in enumerate(floats):
+        weights = layer[1:-OUTPUTS]
+        cut = weights.astype(np.float16)
+        cut -= np.where(np.abs(cut.astype(np.float32)) > np.abs(weights), np.spacing(cut), 0).astype(
+            "f2"
+        )
+        cut[0] = cut[0] * np.float16(1.003 if wrong and number == 1 else 1.0)
+        own += FP16_WEIGHTS.tobytes() + cut.tobytes() + layer[-OUTPUTS:].tobytes()
+    assert len(own) == len(its)
+    (pytester.path / "net.bin").write_bytes(own)
+    run = gate("--ncnn-parity-fix=off")
+    assert run.ids("failed") == (["noise::half::c2"] if wrong else [])
+    assert run.cases["noise::half::c1"]["metrics"]["scaled"] > 2e-4
+
+
+@pytest.mark.once
 @pytest.mark.parametrize("factor", [1.0, 1.03])
 @pytest.mark.parametrize("folded_there", [True, False])
 def test_weights_that_were_folded_are_rounded_again(

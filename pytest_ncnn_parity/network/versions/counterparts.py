@@ -13,17 +13,8 @@ from functools import cached_property
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
-from pytest_ncnn_parity.network.operator_kinds import VIEWS
-from pytest_ncnn_parity.network.versions.folding import is_activation
 from pytest_ncnn_parity.network.versions.match import PLACE, STRUCTURE, MatchedBy
 from pytest_ncnn_parity.network.versions.units import Units, is_copy
-from pytest_ncnn_parity.network.weight_tags import has_tagged_weights
-
-
-def _changes(layer: Layer) -> bool:
-    """Whether folding `layer` changes weights, as a BatchNorm does and an activation does not."""
-    keeps = is_copy(layer) or is_activation(layer) or layer.type in VIEWS | {"Padding"}
-    return not (keeps or has_tagged_weights(layer))
 
 
 class Counterpart(Frozen):
@@ -65,7 +56,8 @@ class Counterparts(Frozen):
     `inputs` and `outputs` map the networks' inputs and outputs, and `blobs` maps all equivalent blobs:
     from the name here to the name there. `units`: by number of a unit here, the number of its match,
     and how it was matched. `halves`: how many weights are in fp16 in the file of this model and in
-    that of the other; `brains`: how many are in bf16. `same_weights`: numbers of units here that have
+    that of the other; `brains`: how many are in bf16. `rounded`: numbers of layers here whose weights
+    may be those there but for a rounding to 16 bits. `same_weights`: numbers of units here that have
     the weights of their match, byte for byte, as far as that was looked at.
     """
 
@@ -79,29 +71,13 @@ class Counterparts(Frozen):
     _other: Units
     halves: tuple[int, int] = (0, 0)
     brains: tuple[int, int] = (0, 0)
+    rounded: frozenset[int] = frozenset()
     same_weights: frozenset[int] = frozenset()
 
     @cached_property
     def in_int8(self) -> bool:
         """Whether the other model computes in int8 anywhere."""
         return any(rounds_to_int8(layer) for layer in self.there.layers)
-
-    @cached_property
-    def rounded(self) -> frozenset[int]:
-        """The layers here whose weights may be those there but for a rounding to 16 bits.
-
-        Where both files have as many weights in such a format, they are the same, unless others were
-        folded into them.
-        """
-        one_has_more = any(own != its for own, its in (self.halves, self.brains))
-        if not any((*self.halves, *self.brains)):
-            return frozenset()
-        return frozenset(
-            number
-            for number, there in self.of.items()
-            if any(map(has_tagged_weights, there.layers))
-            and (one_has_more or any(map(_changes, (*there.replaced, *there.layers))))
-        )
 
     def blob(self, here: str) -> str | None:
         """The blob there that has the value of the blob `here`."""
@@ -257,6 +233,14 @@ class Counterparts(Frozen):
             for blob, value in values.items()
             if value is not None and value != self._other.sources[ends[blob]]
         ]
+
+    @property
+    def cores(self) -> dict[int, int]:
+        """By number of the layer here that gives a unit its weights, that of its match there."""
+        return {
+            self._own.units[unit].core.number: self._other.units[there].core.number
+            for unit, (there, _) in self.units.items()
+        }
 
     @cached_property
     def only_there(self) -> list[Layer]:

@@ -12,7 +12,7 @@ import numpy as np
 from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.compare.number_formats import FP16_NORMAL
 
-_EXPONENT, _SIGN = 0x7C00, 0x8000  # of fp16
+_EXPONENT, _SIGN, _SUBNORMAL = 0x7C00, 0x8000, 0x03FF  # of fp16; the largest subnormal number
 _DROPPED, _TIE = 0x1FFF, 0x1000  # bits of fp32 that fp16 does not keep, and their value in a tie
 
 
@@ -32,3 +32,14 @@ def ties_away_from_zero(floats: Array) -> Array:
 def flushed(half: Array) -> Array:
     """Return `half`, fp16 as uint16, with 0 in place of subnormal numbers, which some tools keep."""
     return np.where(half & _EXPONENT, half, half & _SIGN).astype("<u2")
+
+
+def distances(one: Array, other: Array) -> Array:
+    """By how many steps numbers differ, fp16 as uint16 each; a subnormal one counts as 0, and inf."""
+    places = []
+    for half in (one, other):
+        size = np.maximum((half & ~np.uint16(_SIGN)).astype(np.int64) - _SUBNORMAL, 0)
+        places.append(np.where(half & _SIGN, -size, size))
+    steps = np.abs(places[0] - places[1])
+    infinite = [(half & _EXPONENT) == _EXPONENT for half in (one, other)]
+    return np.where((infinite[0] | infinite[1]) & (one != other), np.inf, steps)

@@ -80,7 +80,7 @@ class Digest(Frozen):
         return self.exact == other.exact or (in_half and bool(self.as_half & other.as_half))
 
 
-class _Piece(Frozen):
+class Piece(Frozen):
     """The bytes from `start` to `end`: numbers in fp32, or as many as `tagged` says behind a tag."""
 
     start: int
@@ -95,16 +95,16 @@ def digests(graph: Graph, path: Path) -> dict[int, Digest]:
     """
     try:
         with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
-            pieces = _pieces(graph, content)
-            return {number: _digest(content, own) for number, own in pieces.items()}
+            read = pieces(graph, content)
+            return {number: _digest(content, own) for number, own in read.items()}
     except (OSError, ValueError):  # ValueError: it is empty
         return {}
 
 
-def _digest(content: mmap, pieces: Sequence[_Piece]) -> Digest:
+def _digest(content: mmap, read: Sequence[Piece]) -> Digest:
     exact, even, away = (hashlib.blake2b(digest_size=16) for _ in range(3))
     in_half = False
-    for piece in pieces:
+    for piece in read:
         stored = content[piece.start : piece.end]
         exact.update(stored)
         to_even, from_zero = stored, stored
@@ -124,20 +124,20 @@ def _digest(content: mmap, pieces: Sequence[_Piece]) -> Digest:
 
 def spans(graph: Graph, content: bytes | mmap) -> dict[int, tuple[int, int]]:
     """By number, where the bytes begin and end that a layer reads; only of layers that read any."""
-    pieces = _pieces(graph, content)
-    return {number: (own[0].start, own[-1].end) for number, own in pieces.items()}
+    read = pieces(graph, content)
+    return {number: (own[0].start, own[-1].end) for number, own in read.items()}
 
 
-def _pieces(graph: Graph, content: bytes | mmap) -> dict[int, list[_Piece]]:
+def pieces(graph: Graph, content: bytes | mmap) -> dict[int, list[Piece]]:
     """By number, what a layer reads one after the other; only of layers that read any."""
-    found: dict[int, list[_Piece]] = {}
+    found: dict[int, list[Piece]] = {}
     at = 0
     for layer in graph.layers:
-        own: list[_Piece] = []
+        own: list[Piece] = []
         try:
             for count, tagged in _read(layer):
                 end = end_of_weights(content, at, count) if tagged else at + 4 * count
-                own.append(_Piece(at, end, count if tagged else None))
+                own.append(Piece(at, end, count if tagged else None))
                 at = end
         except (NotANumber, struct.error):
             break

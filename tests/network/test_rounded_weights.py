@@ -1,0 +1,59 @@
+"""Which layers of another model may have weights that were rounded to 16 bits otherwise."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from written_graphs import network
+
+from pytest_ncnn_parity.network.versions.find_counterparts import counterparts
+from pytest_ncnn_parity.network.versions.half import distances
+from pytest_ncnn_parity.network.versions.rounded_weights import rounded
+from pytest_ncnn_parity.network.weight_tags import FP16
+
+LINES = "Input in0 0 1 in0", "InnerProduct fc 1 1 in0 a 0=1 1=1 2=3", "Scale last 1 1 a out0 0=1"
+WEIGHTS, BIAS, FACTOR = (0x3C00, 0x0400, 0xBC00), 0.25, 2.0
+
+
+def bytes_of(
+    weights: tuple[int, ...] = WEIGHTS, bias: float = BIAS, factor: float = FACTOR, tag: int = FP16
+) -> bytes:
+    return struct.pack("<I3H2x2f", tag, *weights, bias, factor)
+
+
+@pytest.mark.parametrize(
+    ("there", "layers"),
+    [
+        (bytes_of(), set()),
+        (bytes_of((0x3C01, 0x0400, 0xBC00)), {1}),
+        (bytes_of((0x3BFF, 0x03FF, 0xBC01)), {1}),
+        (bytes_of((0x3C00, 0x0000, 0xBC00)), {1}),  # a subnormal weight became 0
+        (bytes_of((0x3C02, 0x0400, 0xBC00)), set()),
+        (bytes_of((0x3C01, 0x0400, 0xBC00), bias=0.2501), set()),
+        (bytes_of((0x3C01, 0x0400, 0xBC00), factor=2.01), {1}),
+        (bytes_of((0x3C01, 0x0400, 0xBC00), tag=0x01306B48), set()),
+        (bytes_of((0x3C01, 0x0400, 0xBC00))[:-8], set()),  # cut short
+        (b"", set()),
+    ],
+)
+def test_each_weight_may_be_one_step_off_and_nothing_else(
+    there: bytes, layers: set[int], tmp_path: Path
+) -> None:
+    files = tmp_path / "here", tmp_path / "there"
+    for path, content in zip(files, (bytes_of(), there), strict=True):
+        path.write_bytes(content)
+    models = replace(counterparts(network(*LINES), network(*LINES), files), halves=(1, 1))
+    assert rounded(models, files) == layers
+    assert rounded(replace(models, halves=(0, 0)), files) == set()
+    assert rounded(replace(models, halves=(1, 0)), files) == {1}
+
+
+def test_steps_of_fp16() -> None:
+    values = [(1.0, 1.0), (1.0, 1 + 2**-10), (2**-14, 2**-20), (2**-24, -(2**-24)), (65504.0, np.inf)]
+    sides = (np.float16(one).view("<u2") for one in zip(*values, strict=True))
+    assert distances(*sides).tolist() == [0, 1, 1, 0, np.inf]
+    assert distances(*(np.float16([one]).view("<u2") for one in (2**-14, -(2**-14)))).tolist() == [2]
