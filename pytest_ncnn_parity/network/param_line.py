@@ -136,7 +136,9 @@ def _values(given: Sequence[re.Match[str]]) -> Iterator[str]:
         elif array:
             yield from _array(pair[1], value)
         elif _NO_FINITE.fullmatch(value):
-            yield f"{pair[1]}={cut(value)}: expected a number; ncnn takes this for text, or for 0"
+            largest = "" if value.lower() == "nan" else "; the largest one is 3.4028234e+38"
+            taken = "ncnn takes this for text, or for 0"
+            yield f"{pair[1]}={cut(value)}: expected a number; {taken}{largest}"
         elif pair[1] == MASK_ID or _STRING.match(value):
             continue
         elif not all(map(_number, value.removesuffix(",").split(","))):

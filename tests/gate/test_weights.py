@@ -273,14 +273,15 @@ def test_an_operator_that_the_wheel_was_built_without_is_unknown_as_well(tmp_pat
 def test_unknown_operators_are_reported_all_at_once(tmp_path: Path) -> None:
     net = Network()
     x = net.layer("Input", "in0", params="0=8")
-    for kind, name in (("Foo", "a"), ("ReLU", "b"), ("nn.Bar", "c"), ("Foo", "d")):
+    for kind, name in (("Foo", "a"), ("Relu", "b"), ("nn.Bar", "c"), ("Foo", "d")):
         x = net.layer(kind, name, [x])
     net.write(tmp_path / "net")
     message = problem(tmp_path).splitlines()
-    assert "does not have the operators Foo, nn.Bar;" in message[0]
+    assert "does not have the operators Foo, Relu, nn.Bar;" in message[0]
     assert "the spec's key 'setup'" in message[0]
     assert message[1:] == [
         "net.param:4: Foo (layer a and 1 more)",
+        "net.param:5: Relu (layer b); did you mean 'ReLU'",
         "net.param:6: nn.Bar (layer c)",
         "a name with a dot or '::' is an operator that was not converted, or a layer of the app",
     ]

@@ -58,6 +58,7 @@ def test_a_file_that_needs_another_form(text: str, said: str) -> None:
         ("0=2147483648", "0=2147483648: expected a number"),
         ("0=1,,2", "0=1,,2: expected a number"),
         ("2=inf", "2=inf: expected a number; ncnn takes this for text, or for 0"),
+        ("2=inf", "; the largest one is 3.4028234e"),
         ("2=-inf", "2=-inf: expected a number"),
         ("2=NaN", "2=NaN: expected a number; ncnn takes this for text"),
         (f"0={'1' * 5000}", "expected a number"),

@@ -15,13 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_ncnn_parity.base.arrays import Array
-from pytest_ncnn_parity.base.errors import listed
+from pytest_ncnn_parity.base.errors import guess, listed
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.engine.steps import Death, Step
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import computes_in_int8, gives_int8
 from pytest_ncnn_parity.network.operator_kinds import of_another_namespace
+from pytest_ncnn_parity.network.shapes.rules.outcomes import OUTCOMES
+from pytest_ncnn_parity.network.shapes.rules.table import RULES
 from pytest_ncnn_parity.network.weight_tags import BF16, FP16, INT8, SIZES, TABLE_BYTES
 from pytest_ncnn_parity.worker.custom_layers import Registry, blamed
 from pytest_ncnn_parity.worker.failures import StepFailed
@@ -30,6 +32,7 @@ MAX_HEADED = 3  # operators in the first line
 MAX_OPERATORS = 20  # the most operators that one message names
 WORD = 4  # bytes
 NOT_DESTROYED = "YoloDetectionOutput"  # by older ncnn, unless its pipeline was created
+NAMED = sorted(OUTCOMES.keys() | RULES.keys())  # operators of ncnn, of which the binding has no list
 NOT_FLOATS = (FP16, BF16, INT8)
 FP16_EXPONENT = 0x7C00  # all bits of the exponent of an fp16: inf or nan
 
@@ -134,7 +137,8 @@ def _refuse_unknown(step: Step, model: Model, graph: Graph, registered: Containe
     lines = []
     for operator, layers in list(users.items())[:MAX_OPERATORS]:
         more = f" and {len(layers) - 1} more" if len(layers) > 1 else ""
-        lines.append(f"{name}:{layers[0].line}: {operator} (layer {layers[0].name}{more})")
+        near = guess(operator, [one for one in NAMED if one.casefold() == operator.casefold()])
+        lines.append(f"{name}:{layers[0].line}: {operator} (layer {layers[0].name}{more}){near}")
     if len(users) > MAX_OPERATORS:
         lines.append(f"... and {len(users) - MAX_OPERATORS} more")
     update = "update ncnn, or register what is missing with the spec's key 'setup'"
