@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from pytest_ncnn_parity.compare.measured import Metrics
-from pytest_ncnn_parity.compare.noise import SCATTERED_SHARE
 from pytest_ncnn_parity.compare.tolerance import DEFAULTS
 from pytest_ncnn_parity.engine.evidence import Evidence
 from pytest_ncnn_parity.engine.protocol import CaseSpec, Result
@@ -20,10 +19,12 @@ from pytest_ncnn_parity.network.graph import Graph, Layer
 SUMS_OF_PRODUCTS = frozenset(
     "Gemm InnerProduct MatMul MultiHeadAttention SDPA Convolution Convolution1D".split()
 )
-# tolerances: an element a tenth off is red. Seen: 1.07 in an encoder of speech, 1.17 in one of pictures
+# tolerances: an element a tenth off is red. Seen: 1.17 in an encoder of speech, 1.41 in one of pictures
 MOST_OVER = 2.0
+# of the elements: a whole channel is more, of up to a thousand. Seen: 5.8e-4, on a ViT's five pictures
+MOST_OFF = 1e-3
 # The root mean square of the error is a twentieth of that of the values, which is the default tolerance.
-# Seen: 31.2 and more.
+# Seen: 29.6 and more.
 LEAST_SQNR_DB = 26.0
 
 
@@ -100,7 +101,7 @@ def _is_right_without_arithmetic(evidence: Evidence) -> bool:
 
 def _are_few(metrics: Metrics) -> bool:
     """Whether few elements are off, none by twice its tolerance, and the value as a whole is right."""
-    if len(metrics.failed) != 1 or not 0 < metrics.mismatched <= SCATTERED_SHARE * metrics.total:
+    if len(metrics.failed) != 1 or not 0 < metrics.mismatched <= MOST_OFF * metrics.total:
         return False
     return metrics.used < MOST_OVER and metrics.sqnr_db >= LEAST_SQNR_DB
 
