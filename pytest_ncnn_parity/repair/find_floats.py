@@ -52,7 +52,8 @@ def _written(fix: Fix, run: SpecRun, trials: FloatTrials, settings: FixSettings)
         for source, target in zip(trials.files, files, strict=True):
             shutil.copyfile(source, target)
     except OSError as error:
-        return replace(fix, notes=(*fix.notes, f"the files could not be written: {error}"))
+        why = f"the files could not be written: {error}"
+        return replace(fix, notes=(*fix.notes, why), unwritten=why)
     return replace(fix, patch=replace(fix.patch, written=tuple(map(str, files))))
 
 

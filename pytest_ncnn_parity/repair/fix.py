@@ -50,7 +50,8 @@ class Fix(Frozen):
     `minimal`: no layer can be left out, and no mask replaced by a cheaper one. The errors of the
     outputs are those without and those with the masks. `in_float`: if the candidate's files compute in
     int8, their layers that are to be left in floats, in place of masks. `param`: the file that the
-    masks are for, as the spec names it, if it is not the spec's own model.
+    masks are for, as the spec names it, if it is not the spec's own model. `unwritten`: why the files
+    that were asked for could not be written.
     """
 
     comparison: str
@@ -67,6 +68,7 @@ class Fix(Frozen):
     alternatives: tuple[Alternative, ...] = ()
     in_float: tuple[str, ...] = ()
     param: str = ""
+    unwritten: str = ""
 
     def written(self, run: SpecRun, settings: FixSettings) -> Fix:
         """The fix; if it is verified and files are wanted, with its patch or a note why not.
@@ -85,5 +87,6 @@ class Fix(Frozen):
             if str(path_of_patch(stem)) not in patch.written:
                 path_of_patch(stem).unlink(missing_ok=True)  # of an earlier run
         except (EngineError, OSError) as error:
-            return replace(self, notes=(*self.notes, f"the patch could not be written: {error}"))
+            why = f"the patch could not be written: {error}"
+            return replace(self, notes=(*self.notes, why), unwritten=why)
         return replace(self, patch=patch)

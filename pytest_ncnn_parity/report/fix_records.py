@@ -55,6 +55,7 @@ def fix_record(fix: Fix, spec_masks: Mapping[str, int]) -> FixRecord:
         "patch": fix.patch.diff,
         "written": list(fix.patch.written),
         "in_float": list(fix.in_float),
+        "unwritten": fix.unwritten,
         "param": fix.param,
     }
 

@@ -172,6 +172,7 @@ def test_a_patch_that_cannot_be_written_costs_no_fix(
     assert (run.fixes[FP16]["masks"], run.fixes[FP16]["verified"]) == ({"average": 1}, True)
     assert run.fixes[FP16]["written"] == []
     assert "the patch could not be written" in run.output
+    assert "or write a patch" not in run.output
 
 
 def test_what_is_predicted_is_fixed_together_with_what_only_the_device_shows(

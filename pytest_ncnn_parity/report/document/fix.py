@@ -74,6 +74,9 @@ class FixRecord(TypedDict):
     alternatives: list[AlternativeRecord]
     patch: Annotated[str, Field(description="for git apply")]
     written: Annotated[list[str], Field(description="files")]
+    unwritten: NotRequired[
+        Annotated[str, Field(description="why files that were asked for could not be written")]
+    ]
     param: NotRequired[
         Annotated[str, Field(description="of another model, the .param that the lines are of")]
     ]

@@ -183,7 +183,7 @@ def _fix(fixes: Sequence[FixRecord], spec: Path, verbosity: int) -> Iterator[Lin
     # the patch is named once for all of them
     patches = [fix_text.path_from_here(one) for one in fix["written"] if one.endswith(".patch")]
     yield from ((f"      git apply {shlex.quote(path)}", "bold") for path in patches)
-    if fix["verified"] and not fix["written"]:
+    if fix["verified"] and not fix["written"] and not fix.get("unwritten"):
         what = "the fixed files" if fix_text.in_floats(fix) else "a patch for git apply"
         yield f"    or write {what}:", ""
         path = shlex.quote(fix_text.path_from_here(str(spec)))
