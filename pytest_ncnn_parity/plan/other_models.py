@@ -17,7 +17,6 @@ from pytest_ncnn_parity.network.graph import Graph
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
 from pytest_ncnn_parity.network.versions.counterparts import Counterparts
 from pytest_ncnn_parity.network.versions.match import NAME
-from pytest_ncnn_parity.network.versions.rounded_weights import rounded
 from pytest_ncnn_parity.network.weight_tags import BF16, FP16
 from pytest_ncnn_parity.plan.cases import Plan
 from pytest_ncnn_parity.spec.keys import OwnComparison
@@ -36,8 +35,9 @@ def read(
     named = list(_named(spec))
     if not named:
         return others, problems
-    # not before: it imports numpy, which takes longer than all else that is imported before a gate
+    # not before: they import numpy, which takes longer than all else that is imported before a gate
     from pytest_ncnn_parity.network.versions.find_counterparts import Unlike, counterparts  # noqa: PLC0415
+    from pytest_ncnn_parity.network.versions.rounded_weights import rounded  # noqa: PLC0415
 
     for number, setup in named:
         files = setup.model
