@@ -77,7 +77,11 @@ def quoted(value: object) -> str:
 
 def in_one_line(error: BaseException) -> str:
     """The kind and the text of an exception from code that is not ours, which may be of any length."""
-    text = f"{type(error).__name__}: {error}".rstrip(": ")
+    try:
+        said = str(error)
+    except Exception as another:
+        said = f"its text cannot be made ({type(another).__name__})"
+    text = f"{type(error).__name__}: {said}".rstrip(": ")
     return cut(" ".join(text.split()), 300)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -109,7 +109,7 @@ class Registry:
         self._enter(step)
         try:
             with blamed(model, step), _importing(model):
-                _function(model, step)(net)
+                _called(_function(model, step), net)
         except BaseException:
             self.abandon(net)
             raise
@@ -146,7 +146,8 @@ def blamed(model: Model, step: Step) -> Iterator[None]:
             f"ncnn {ncnn.__version__} cannot register what {model.setup} wants for one more network "
             f"({full}): update ncnn, or select fewer comparisons"
         ) from None
-    except (Exception, SystemExit) as error:
+    # what pytest.skip() and pytest.fail() raise, also by way of pytest.importorskip(), is no Exception
+    except BaseException as error:
         if model.setup is None:
             raise
         detail = f"{model.setup}: {in_one_line(error)}"
@@ -199,6 +200,15 @@ def _function(model: Model, step: Step) -> Callable[[ncnn.Net], None]:
         raise StepFailed(step, Death("raised", detail, step, key=("setup",)))
     function: Callable[[ncnn.Net], None] = attribute
     return function
+
+
+def _called(function: Callable[[ncnn.Net], object], net: ncnn.Net) -> None:
+    """Call the project's function. Raises TypeError if that has run none of its lines."""
+    made = function(net)
+    if isinstance(made, Generator | Coroutine):
+        kind = "'yield'" if isinstance(made, Generator) else "'async'"
+        made.close()
+        raise TypeError(f"a function with {kind}, of which no line is run; expected a plain one")
 
 
 def _foreign(module: str, model: Model) -> str | None:

@@ -208,10 +208,14 @@ def main() -> None:
     # native code may print to stdout, which must not break a message, so its output goes to stderr
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     os.dup2(2, 1)
+    # a custom layer may read from stdin, as a debugger does: it would wait for the next job, and take it
+    jobs = os.fdopen(os.dup(0), encoding="utf-8")
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
     order = json.loads(sys.argv[1])  # see `engine.spawn.Order`
     lacks = limits.take(order["most"])
     gc.freeze()  # what has been imported need not be searched for garbage before each job
-    with os.fdopen(0, encoding="utf-8", closefd=False) as jobs:
+    with jobs:
         Server(out, lacks).serve(jobs, order["wakes_vulkan"])
     out.flush()
     # says that nothing will follow: memory and the GPU, which take time, are given back after that

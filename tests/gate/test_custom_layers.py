@@ -135,6 +135,26 @@ FAULTS = {
         "nets/ops.py:17: in load_model: self.bias = 1 / 0",
     ),
     "it exits": ("raise SystemExit(3)\n", "nets.ops:register: SystemExit: 3", "nets/ops.py:1: in"),
+    "it skips": (
+        "import pytest\ndef register(net): pytest.importorskip('nonesuch')\n",
+        "nets.ops:register: Skipped: could not import 'nonesuch'",
+        "nets/ops.py:2: in register",
+    ),
+    "it raises what cannot be told": (
+        "class Own(Exception):\n    def __str__(self): return 1 / 0\ndef register(net): raise Own\n",
+        "nets.ops:register: Own: its text cannot be made (ZeroDivisionError)",
+        "nets/ops.py:3: in register",
+    ),
+    "it yields": (
+        "def register(net):\n    yield net\n",
+        "nets.ops:register: TypeError: a function with 'yield', of which no line is run; expected",
+        "",
+    ),
+    "it is async": (
+        "async def register(net): pass\n",
+        "nets.ops:register: TypeError: a function with 'async', of which no line is run; expected",
+        "",
+    ),
     "no such function": (
         OPS.replace("def register(", "def registers("),
         "setup: nets.ops has no 'register'; did you mean 'registers'",
@@ -167,6 +187,13 @@ def test_what_goes_wrong_in_it_is_the_users(tmp_path: Path, fault: str) -> None:
     assert message in reported.splitlines()[0]
     assert line in reported
     assert "pytest_ncnn_parity/" not in reported
+
+
+def test_it_reads_none_of_the_jobs(pytester: pytest.Pytester) -> None:
+    affine(pytester.path)
+    project(pytester.path, "def register(net): input()\n")
+    run = pytester.runpytest_subprocess("--ncnn-parity", "--ncnn-parity-timeout=60", "-k", "before")
+    run.stdout.fnmatch_lines("FAILED *nets.ops:register: EOFError: EOF when reading a line")
 
 
 def test_it_is_reported_once_at_its_key(gate: Gate, pytester: pytest.Pytester) -> None:
