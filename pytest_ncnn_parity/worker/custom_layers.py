@@ -21,6 +21,8 @@ from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable
 
 _OURS = Path(__file__).resolve().parents[2]
 _FRAMES = 5  # of a long traceback so many lines remain at its start, and at its end
+# ends pybind11's message on a value that Python code returned and C++ cannot take
+_NO_SUCH_CAST = " (#define PYBIND11_DETAILED_ERROR_MESSAGES"
 _ABANDONED: list[ncnn.Net] = []  # never destroyed before the process ends
 
 
@@ -150,9 +152,20 @@ def blamed(model: Model, step: Step) -> Iterator[None]:
     except BaseException as error:
         if model.setup is None:
             raise
-        detail = f"{model.setup}: {in_one_line(error)}"
+        detail = f"{model.setup}: {_told(error)}"
         death = Death("raised", detail, step, key=("setup",), lines=_theirs(error, model))
         raise StepFailed(step, death) from None
+
+
+def _told(error: BaseException) -> str:
+    """Return the kind and the text of `error`; where pybind11 wants another type, what it is to be."""
+    text, cast, _ = in_one_line(error).partition(_NO_SUCH_CAST)
+    if not cast:
+        return text
+    return (
+        f"{text}; a layer's methods return a number, 0 where all is well, and what creates a layer "
+        "returns a Layer"
+    )
 
 
 def _theirs(error: BaseException, model: Model) -> tuple[str, ...]:

@@ -134,6 +134,11 @@ FAULTS = {
         "nets.ops:register: ZeroDivisionError: division by zero",
         "nets/ops.py:17: in load_model: self.bias = 1 / 0",
     ),
+    "load_param returns nothing": (
+        OPS.replace("self.factor = params.get(0, 1.0)\n            return 0", "pass"),
+        "; a layer's methods return a number, 0 where all is well",
+        "",
+    ),
     "it exits": ("raise SystemExit(3)\n", "nets.ops:register: SystemExit: 3", "nets/ops.py:1: in"),
     "it skips": (
         "import pytest\ndef register(net): pytest.importorskip('nonesuch')\n",
