@@ -21,13 +21,16 @@ ARRAY_IDS = 23300  # -23303 is the id of the array with id 3
 MOST_IDS = 32  # ncnn's NCNN_MAX_PARAM_COUNT
 MOST_NAME = 255  # bytes, because ncnn scans names with %255s
 _INT32 = 2**31
+_IDS = f"an id from 0 to {MOST_IDS - 1}, or -{ARRAY_IDS} to -{ARRAY_IDS + MOST_IDS - 1} for an array"
 
 # ASCII only: ncnn scans as C does, where a no-break space is part of a name
 SPACE = " \t\n\r\f\v"
 COUNT = re.compile(r"\d{1,9}", re.ASCII)
 _WORD = re.compile(r"\S+", re.ASCII)
 _PAIR = re.compile(r'(?<!\S)(-?\d{1,9})=("[^"]*"|\S*)', re.ASCII)
+_ANY_ID = re.compile(r"-?\d+=", re.ASCII)
 WHOLE = re.compile(r"[-+]?\d{1,10}", re.ASCII)
+_INTEGER = re.compile(r"[-+]?\d+", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?", re.ASCII)
 _STRING = re.compile(r'["A-Za-z]')
 _NO_FINITE = re.compile(r"inf|infinity|nan", re.ASCII | re.IGNORECASE)
@@ -129,10 +132,7 @@ def _values(given: Sequence[re.Match[str]]) -> Iterator[str]:
         number, value = int(pair[1]), pair[2]
         array = number <= -ARRAY_IDS
         if not 0 <= (-number - ARRAY_IDS if array else number) < MOST_IDS:
-            yield (
-                f"{pair[1]}=: expected an id from 0 to {MOST_IDS - 1}, or -{ARRAY_IDS} to "
-                f"-{ARRAY_IDS + MOST_IDS - 1} for an array"
-            )
+            yield f"{pair[1]}=: expected {_IDS}"
         elif array:
             yield from _array(pair[1], value)
         elif _NO_FINITE.fullmatch(value):
@@ -142,7 +142,7 @@ def _values(given: Sequence[re.Match[str]]) -> Iterator[str]:
         elif pair[1] == MASK_ID or _STRING.match(value):
             continue
         elif not all(map(_number, value.removesuffix(",").split(","))):
-            yield f"{pair[1]}={cut(value)}: expected a number"
+            yield f"{pair[1]}={cut(value)}: expected a number{_beyond(value)}"
 
 
 def _param(name: str, value: str) -> tuple[str, str]:
@@ -158,7 +158,7 @@ def _array(name: str, value: str) -> Iterator[str]:
     if not COUNT.fullmatch(length) or int(length) != len(elements):
         yield f"{name}={cut(value)}: announces {cut(length)} values, but {len(elements)} follow"
     elif not all(map(_number, elements)):
-        yield f"{name}={cut(value)}: expected numbers"
+        yield f"{name}={cut(value)}: expected numbers{_beyond(value)}"
 
 
 def _number(text: str) -> bool:
@@ -167,13 +167,22 @@ def _number(text: str) -> bool:
     return _FLOAT.fullmatch(text) is not None
 
 
+def _beyond(value: str) -> str:
+    """What is wrong with the integers among the comma-separated numbers, if ncnn cannot hold one."""
+    integers = filter(_INTEGER.fullmatch, value.split(","))
+    return "" if all(map(_number, integers)) else " of 32 bits"
+
+
 def _leftover(line: str, end: int, given: Sequence[re.Match[str]]) -> Iterator[str]:
     """A word behind the blobs that is no `id=value`: ncnn would read it as the next layer's type."""
     starts = [pair.start() for pair in given]
     for word in list(_WORD.finditer(line))[end:]:
         at = bisect_right(starts, word.start()) - 1
         if at < 0 or word.start() >= given[at].end():
-            yield f"expected id=value, found {quoted(word.group())}; does a count of blobs not fit?"
+            if _ANY_ID.match(word.group()):
+                yield f"{cut(word.group().partition('=')[0])}=: expected {_IDS}"
+            else:
+                yield f"expected id=value, found {quoted(word.group())}; does a count of blobs not fit?"
             return
 
 
