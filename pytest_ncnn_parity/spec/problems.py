@@ -118,15 +118,16 @@ def _expected(problem: Any, loc: yaml12.Path, top: type[BaseModel]) -> str:
     if kind == "model_type":
         return f"a mapping with keys such as {', '.join(_fields_at(loc, top)[:4])}"
     if kind == "list_type":
-        single = isinstance(value, str | int | float)
-        return f"a list: write [{cut(str(value))}]" if single else "a list"
+        single = isinstance(value, str | int | float) and not isinstance(value, bool)
+        text = cut(str(value)) if single else ""
+        return f"a list: write [{text}]" if text.strip() else "a list"
     if kind in ("too_short", "too_long"):
         least, most = context.get("min_length"), context.get("max_length")
         return f"at least {least} of them" if least is not None else f"at most {most} of them"
     if kind == "string_pattern_mismatch":
         return IN_WORDS[context["pattern"]]
     if kind == "string_type" and isinstance(value, int | float) and not isinstance(value, bool):
-        return f"text: put quotes around it, '{value}'"
+        return f"text: put quotes around it, '{cut(str(value))}'"
     if kind in EXPECTED:
         short = {key: f"{v:g}" if isinstance(v, float) else v for key, v in context.items()}
         return EXPECTED[kind].format(**short)

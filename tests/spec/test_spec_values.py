@@ -146,6 +146,12 @@ def test_a_wrong_setup(candidate: str, error: str, tmp_path: Path) -> None:
             "model: a.param\ninputs: {}",
             "1:8: model: expected a mapping with keys such as param, bin; found 'a.param'",
         ),
+        (f"{LEAST}compare: true", "3:10: compare: expected a list; found true"),
+        (f"{LEAST}compare: ' '", "3:10: compare: expected a list; found ' '"),
+        (
+            f"{LEAST}setup: 1{'0' * 99}",
+            f"3:8: setup: expected text: put quotes around it, '1{'0' * 56}...'; found",
+        ),
         (f"{LEAST}compare: shipped", "3:10: compare: expected a list: write [shipped]; found 'shipped'"),
         (f"{LEAST}known: {{}}", "3:8: known: expected a list; found {}"),
         (f"{LEAST}masks: 18", "3:8: masks: expected a mapping, key: value; found 18"),
