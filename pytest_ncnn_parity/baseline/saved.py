@@ -43,7 +43,7 @@ def _parsed(path: Path) -> object:
     if why_not:
         raise BaselineError(f"{why_not}. {MAKE}")
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8-sig")
     except OSError as error:
         raise BaselineError(f"cannot be read: {error.strerror}. {MAKE}") from None
     except UnicodeDecodeError as error:
@@ -52,6 +52,9 @@ def _parsed(path: Path) -> object:
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
-        raise BaselineError(f"is not JSON: {error.msg} at {place}. {MAKE}") from None
+        what = error.msg.removesuffix(" at")
+        raise BaselineError(f"is not JSON: {what} at {place}. {MAKE}") from None
+    except ValueError:  # Python reads integers of 4300 digits at most
+        raise BaselineError(f"is no report: an integer has thousands of digits. {MAKE}") from None
     except RecursionError:
         raise BaselineError(f"is nested too deeply for a report. {MAKE}") from None

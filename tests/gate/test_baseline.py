@@ -152,6 +152,12 @@ WHOLE = {"schema": 1, "environment": {}, "models": [], "regressions": [], "basel
         (None, "does not exist. Save one with --ncnn-parity-json=FILE"),
         (b"\xff{}", "is not UTF-8 text: invalid start byte at byte 0. Save one*"),
         (b'{"schema": 1,\n "mod', "is not JSON: * at line 2, column 2. Save one*"),
+        (b'{"schema": 1, "mod', "is not JSON: Unterminated string starting at line 1, column 15. Save*"),
+        (
+            b'{"schema": 1%s}' % (b"0" * 5000),
+            "is no report: an integer has thousands of digits. Save one*",
+        ),
+        (b'\xef\xbb\xbf{"schema": 0}', "has schema 0, and this version reads 1. Save the baseline anew"),
         (b"[" * 100_000, "is n*"),
         (b"[]", "is JSON, but not a report: it has no 'schema' number. Save one*"),
         (b'{"schema": true}', "is JSON, but not a report: it has no 'schema' number. Save one*"),
