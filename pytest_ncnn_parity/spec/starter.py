@@ -50,8 +50,8 @@ def _refuse_others(path: Path) -> None:
     if path.suffix.lower() in UNCONVERTED and path.is_file():
         how = f"convert it first, as with pnnx {path.name} inputshape=[1,3,224,224]"
         raise StarterError(f"{printable(str(path))}: is no model of ncnn: {printable(how)}")
-    beside = path.with_suffix(".param")
-    if path.suffix == ".bin" and beside.is_file():
+    # . and / have no suffix to replace
+    if path.suffix == ".bin" and (beside := path.with_suffix(".param")).is_file():
         raise StarterError(f"{printable(str(path))}: has the weights: name {printable(str(beside))}")
 
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_ncnn_parity.base.errors import ParityError
 from pytest_ncnn_parity.plan import check
 from pytest_ncnn_parity.spec import spec, starter
 
@@ -108,3 +109,9 @@ def test_files_of_any_name(tmp_path: Path, name: str) -> None:
     path = tmp_path / "x.parity.yaml"
     path.write_text(starter.starter(tmp_path / f"{name}.param", tmp_path), "utf-8")
     assert check.plan(spec.load(path)).spec.param == tmp_path / f"{name}.param"
+
+
+@pytest.mark.parametrize("name", [".", "/"])
+def test_a_folder_is_no_param(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ParityError, match="is not a file but a folder"):
+        starter.starter(Path(name), tmp_path)
