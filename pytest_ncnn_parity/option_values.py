@@ -184,6 +184,10 @@ class _Reader:
 
     def size(self, name: str) -> int:
         expected = f"{bytes_shown(LEAST_MEMORY)} or more, as MiB, 8GiB or 75%"
+        given = str(self._source.value(TABLE[name].ini))
+        share = memory.parse(given) if given.endswith("%") else None
+        if share is not None:
+            expected += f"; here {given} is {bytes_shown(share)}"
         text = self._valid(TABLE[name], lambda text: (memory.parse(text) or 0) >= LEAST_MEMORY, expected)
         return memory.parse(text) or LEAST_MEMORY
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 _UNITS = {"": 20, "k": 10, "m": 20, "g": 30, "t": 40}  # a number without a unit is in MiB
+_MOST = 1 << 60  # more than any machine has, and not too much for a system to take as a limit
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])?(?:i?b)?|(%))", re.IGNORECASE)
 _CGROUPS = Path("/sys/fs/cgroup")
 
@@ -22,7 +23,7 @@ def parse(text: str) -> int | None:
     if percent:
         return int(size / 100 * machine()) if 0 < size <= 100 else None
     size *= 1 << _UNITS[(unit or "").lower()]
-    return int(size) or None if math.isfinite(size) else None
+    return int(min(size, _MOST)) or None if math.isfinite(size) else None
 
 
 def machine() -> int:

@@ -21,3 +21,10 @@ def test_the_limit_on_addresses_counts() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == [str(limit), str(limit * 3 // 4)]
+
+
+def test_a_size_is_one_that_the_system_takes_as_a_limit() -> None:
+    size = memory.parse("999999999999TiB")
+    assert size is not None
+    code = f"import resource; resource.setrlimit(resource.RLIMIT_DATA, ({size}, {size}))"
+    subprocess.run([sys.executable, "-c", code], check=True)

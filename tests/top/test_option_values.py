@@ -8,6 +8,7 @@ import pytest
 from given_options import options, source
 
 from pytest_ncnn_parity import option_values
+from pytest_ncnn_parity.base import memory
 from pytest_ncnn_parity.option_values import OptionsError
 
 
@@ -107,3 +108,13 @@ def test_workers_of_the_ini_and_of_the_command_line(tmp_path: Path) -> None:
         option_values.read(source(tmp_path, {}, {"workers": ["old", "x: ssh="]}))
     assert len(caught.value.errors) == 2
     assert all("ini: ncnn_parity_workers" in line for line in caught.value.errors)
+
+
+def test_a_share_that_is_too_small_is_said_in_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "machine", lambda: 100 << 20)
+    with pytest.raises(OptionsError) as error:
+        option_values.read(source(tmp_path, {}, {}))
+    assert "--ncnn-parity-memory=75%: expected 128 MiB or more" in str(error.value)
+    assert "; here 75% is 75 MiB (ini: ncnn_parity_memory)" in str(error.value)
