@@ -43,6 +43,17 @@ def _slice(layer: Layer) -> str:
     return ""
 
 
+def _interp(layer: Layer) -> str:
+    """Its own size counts if there is no other input, whose size is taken, and no expression of it."""
+    if len(layer.inputs) > 1 or "9" in layer.params:
+        return ""
+    for key, side in ((3, "height"), (4, "width")):
+        size = number(layer, key)
+        if size < 0:
+            return f"has an output {side} of {size} ({key}={size}); expected 1 or more, or 0 for a scale"
+    return ""
+
+
 def _bias(key: int, layer: Layer) -> str:
     """The flag with the id `key` says whether a bias is added."""
     flag = number(layer, key)
@@ -73,6 +84,7 @@ _RULES: Mapping[str, Callable[[Layer], str]] = {
     "LRN": _lrn,
     "Eltwise": _eltwise,
     "Slice": _slice,
+    "Interp": _interp,
     **{f"Pooling{n}": _pooling for n in DIMENSIONS},
     **{
         f"{kind}{group}{n}": partial(_bias, 5)

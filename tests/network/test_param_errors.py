@@ -117,6 +117,16 @@ def test_a_hint_of_shapes_for_no_output() -> None:
         ("LRN x 1 1 in0 x 1=0", "normalizes across 0 values (1=0); expected 1 or more", "1=5"),
         ("LRN x 1 1 in0 x 1=0", "normalizes across 0 values (1=0); expected 1 or more", '1="0w"'),
         (
+            "Interp x 1 1 in0 x 0=2 4=-1",
+            "has an output width of -1 (4=-1); expected 1 or more, or 0 for a scale",
+            "0=2 4=0",
+        ),
+        (
+            "Interp x 1 1 in0 x 0=1 3=-5 4=8",
+            "has an output height of -5 (3=-5); expected 1 or more, or 0 for a scale",
+            '0=1 3=-5 4=8 9="2w,2h"',
+        ),
+        (
             "Eltwise x 3 1 in0 in0 in0 x 0=1 -23301=2,0.5,2.0",
             "multiplies 3 inputs by 2 coefficients; expected one for each",
             "0=0 -23301=2,0.5,2.0",
