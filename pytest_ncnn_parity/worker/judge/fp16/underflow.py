@@ -21,7 +21,14 @@ from pytest_ncnn_parity.network.operator_kinds import copies
 from pytest_ncnn_parity.worker.failures import Skip, StepFailed
 from pytest_ncnn_parity.worker.judge.fp16.cancelled import Cancelled
 from pytest_ncnn_parity.worker.judge.fp16.in_fp16 import was_in_fp16
-from pytest_ncnn_parity.worker.judge.fp16.lost_values import NO_EFFECT, Effect, LostValue
+from pytest_ncnn_parity.worker.judge.fp16.lost_values import (
+    NO_EFFECT,
+    Effect,
+    LostValue,
+    at_fault,
+    blamed,
+    union,
+)
 from pytest_ncnn_parity.worker.judge.fp16.reference import BY_ELEMENT, Reference
 from pytest_ncnn_parity.worker.judge.fp16.zeroed import Zeroed
 from pytest_ncnn_parity.worker.judge.natures import Natures
@@ -88,13 +95,7 @@ class Underflows:
         if can_run:
             for comparison, number in waiting.items():
                 candidate = None if number is None else self._nets[number]
-                own = self._own(layer, candidate)
-                effect = self._effect(comparison, layer, own)
-                if effect.wrong is None:
-                    lost = self._lost(comparison, layer, own, candidate)
-                    if effect.breaks:  # so what led to these inputs is not needed to break it
-                        lost |= own
-                    effect = self._effect(comparison, layer, lost)
+                effect = self._of_all(comparison, layer, candidate)
                 if effect.wrong is not None:
                     self._miss(comparison, effect.wrong, effect.sources)
                 handed_on = self._handed_on.setdefault(comparison, {})
@@ -114,6 +115,24 @@ class Underflows:
         self._stored.clear()
         self._cancelled.let_go(layer)
         self._zeroed.let_go()
+
+    def _of_all(self, comparison: str, layer: Layer, candidate: Net | None) -> Effect:
+        """What the inputs of `layer` do to it, with values that are lost here or became 0 upstream.
+
+        Where either breaks it by itself, the other is not at fault.
+        """
+        own = self._own(layer, candidate)
+        effect = self._effect(comparison, layer, own)
+        if effect.wrong is not None:
+            return effect
+        lost = self._lost(comparison, layer, own, candidate)
+        if effect.breaks:
+            return self._effect(comparison, layer, lost | own)
+        effect = self._effect(comparison, layer, lost)
+        handed_on = self._handed_on.get(comparison, {})
+        both = {blob: handed_on[blob] for blob in own.keys() & handed_on.keys()}
+        upstream = self._effect(comparison, layer, lost | both) if both and effect.breaks else effect
+        return upstream if upstream.breaks_as(effect) else effect
 
     def _miss(self, comparison: str, wrong: Underflow, sources: Iterable[str]) -> None:
         """Record that the makers of `sources` fail for what is `wrong` with a reader, but for itself."""
@@ -188,10 +207,8 @@ class Underflows:
         graph, handed_on = self._reference.graph, self._handed_on.get(comparison, {})
         lost = dict(own)
         for blob in filter(handed_on.__contains__, layer.inputs):
-            one = handed_on[blob]
-            value = one.stored if was_in_fp16(graph, blob, layer, candidate) else one.value
-            sources = one.sources | (own[blob].sources if blob in own else frozenset())
-            lost[blob] = one._replace(value=value, sources=sources)
+            is_stored = was_in_fp16(graph, blob, layer, candidate)
+            lost[blob] = handed_on[blob].read_with(own.get(blob), is_stored)
         return lost
 
     def _effect(self, comparison: str, layer: Layer, lost: Mapping[str, LostValue]) -> Effect:
@@ -207,9 +224,8 @@ class Underflows:
         known = layer.number, tolerance, frozenset(lost)
         if of_reference and known in self._effects:
             wrong = self._effects[known]
-            if wrong is None:
-                return NO_EFFECT
-            return NO_EFFECT._replace(wrong=wrong, sources=frozenset([wrong.blob]))
+            sources = frozenset() if wrong is None else frozenset([wrong.blob])
+            return NO_EFFECT._replace(wrong=wrong, sources=sources)
         # what is handed on is kept, so that its id is its own
         values = (None if one.is_own else id(one.value) for one in lost.values())
         key = tolerance, *zip(lost, values, strict=True)
@@ -224,27 +240,17 @@ class Underflows:
         return effect
 
     def _measured(self, layer: Layer, tolerance: Tolerance, lost: Mapping[str, LostValue]) -> Effect:
-        """What breaks `layer`, or what it hands on.
-
-        Of several inputs those are to blame that make inf or nan by themselves, or else those that break
-        it by themselves, and all of them if none does.
-        """
+        """What breaks `layer`, or what it hands on."""
         alone = {
             blob: self._tried(layer, tolerance, {blob: one}, one.sources) for blob, one in lost.items()
         }
         for effect in alone.values():
             if effect.wrong is not None or len(alone) == 1:
                 return effect
-        breaking = [blob for blob in lost if alone[blob].breaks]
-        culprits = [blob for blob in breaking if alone[blob].is_not_finite] or breaking or list(lost)
-        sources = _union(lost[blob].sources for blob in culprits)
+        culprits = at_fault(alone)
+        sources = union(lost[blob].sources for blob in culprits)
         together = self._tried(layer, tolerance, lost, sources)
-        handed_on = {}
-        for output, one in together.handed_on.items():
-            makers = [alone[blob].handed_on.get(output) for blob in culprits]
-            to_blame = _union(maker.sources for maker in makers if maker is not None)
-            handed_on[output] = one._replace(sources=to_blame or one.sources)
-        return together._replace(handed_on=handed_on)
+        return blamed(together, [alone[blob] for blob in culprits])
 
     def _tried(
         self,
@@ -292,7 +298,3 @@ class Underflows:
         origin = self._origin(source).name
         cancels = source in self._zeroed.differences
         return replace(effect, blob=source, origin=origin, count=self._tiny[source], cancels=cancels)
-
-
-def _union(sets: Iterable[frozenset[str]]) -> frozenset[str]:
-    return frozenset().union(*sets)
