@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
+from pytest_ncnn_parity.network.levelling import Levelling
 from pytest_ncnn_parity.network.operator_kinds import (
     Binary,
     Eltwise,
@@ -23,13 +24,11 @@ from pytest_ncnn_parity.network.operator_kinds import (
     has_number,
     op_type,
 )
-from pytest_ncnn_parity.network.parameters import NotANumber, decimal, decimals, number
+from pytest_ncnn_parity.network.parameters import NotANumber, decimal_or_inf, decimals, number
 
 # These level off towards their bounds. Swish, HardSwish, GELU and LogSoftmax do not; neither does Clip,
 # which does not change values within its bounds, so that a small wrong value is as wrong as before.
 LEVELLING = frozenset({"Sigmoid", "HardSigmoid", "TanH", "Erf", "Softmax"})
-# 1 / (d + exp(x)) levels off, but for a small d its bound is far from what it gives
-LEAST_DIVISOR = 0.5
 _FUSED_SIGMOID = ("9", "4")  # activation_type of convolutions and inner products (fused_activation.h)
 
 _SELECTIONS = frozenset("Slice Crop Tile Unfold CopyTo Diag".split())
@@ -73,12 +72,13 @@ def natural_scales(graph: Graph, largest: Largest = _unknown) -> Mapping[str, Sc
     """The natural scale of every value that has one, by blob."""
     scales: dict[str, Scale] = {}
     constants: dict[str, Layer] = {}  # by blob, the MemoryData of which it is a copy
-    least: dict[str, float] = {}  # by blob, what no element is below, as far as that follows from exp
+    levelling = Levelling()
     for layer in graph.layers:
-        bound = _least(layer, [least.get(blob) for blob in layer.inputs])
-        if bound is not None:
-            least.update(dict.fromkeys(layer.outputs, bound))
-        scale = _made(layer) or _levelled(layer, [least.get(blob) for blob in layer.inputs])
+        known = ((blob, scales.get(blob)) for blob in layer.inputs)
+        unit = levelling.follow(
+            layer, {blob: one.unit for blob, one in known if one and not one.is_share}
+        )
+        scale = _made(layer) or (None if unit is None else Scale(unit))
         scale = scale or _carried(layer, _read(layer, scales, constants, largest))
         if layer.type == "MemoryData":
             constants.update(dict.fromkeys(layer.outputs, layer))
@@ -152,30 +152,6 @@ def _made(layer: Layer) -> Scale | None:
     return None
 
 
-def _least(layer: Layer, inputs: list[float | None]) -> float | None:
-    """What no output of `layer` is below: exp(x) is above 0, and 1 + exp(x) above 1."""
-    if layer.type == "Exp" or (layer.type == "UnaryOp" and op_type(layer) == Unary.EXP):
-        return 0.0
-    if len(inputs) != 1 or inputs[0] is None:
-        return None
-    if copies(layer) and layer.type not in {"Padding", "Unfold"}:  # these may add zeros
-        return inputs[0]
-    is_sum = has_number(layer) and op_type(layer) == Binary.ADD
-    return inputs[0] + _constant(layer, 2) if is_sum else None
-
-
-def _levelled(layer: Layer, least: list[float | None]) -> Scale | None:
-    """The scale of 1 / (1 + exp(-x)), a Sigmoid in layers of its own."""
-    if len(least) != 1 or least[0] is None or not LEAST_DIVISOR <= least[0] < math.inf:
-        return None
-    if layer.type == "UnaryOp" and op_type(layer) == Unary.RECIPROCAL:
-        return Scale(1.0 / least[0])
-    divides = has_number(layer) and op_type(layer) == Binary.RDIV
-    if divides and _constant(layer, 2) < math.inf:
-        return Scale(abs(_constant(layer, 2)) / least[0])
-    return None
-
-
 def _read(
     layer: Layer, scales: Mapping[str, Scale], constants: Mapping[str, Layer], largest: Largest
 ) -> list[Scale | None]:
@@ -209,11 +185,11 @@ def _carried(layer: Layer, inputs: list[Scale | None]) -> Scale | None:
 
 
 def _pads_within(layer: Layer) -> bool:
-    return abs(_constant(layer, 5)) <= 1.0 and layer.params.get("6", "0") == "0"
+    return abs(decimal_or_inf(layer, 5)) <= 1.0 and layer.params.get("6", "0") == "0"
 
 
 def _reduces_within(layer: Layer) -> bool:
-    return op_type(layer) in _REDUCING and abs(_constant(layer, 2, 1.0)) <= 1.0
+    return op_type(layer) in _REDUCING and abs(decimal_or_inf(layer, 2, 1.0)) <= 1.0
 
 
 def _one_of(operations: Iterable[str]) -> Callable[[Layer], bool]:
@@ -235,7 +211,7 @@ def _factor(layer: Layer, known: list[Scale], share: bool) -> float | None:
     if layer.type == "Eltwise":
         return _weighted_sum(layer, known)
     if layer.type == "Dropout":  # one that multiplies by a number
-        return _times(_constant(layer, 0, 1.0), known[0].unit, share)
+        return _times(decimal_or_inf(layer, 0, 1.0), known[0].unit, share)
     if layer.type == "Power":
         return _power(layer, known[0].unit, share)
     exponent = _exponent(layer)
@@ -249,7 +225,7 @@ def _factor(layer: Layer, known: list[Scale], share: bool) -> float | None:
         if adds(layer):
             return sum(units)
         return max(*units, math.prod(units)) if operation in _WITHIN else None
-    factor = _constant(layer, 2)
+    factor = decimal_or_inf(layer, 2)
     # 1 - p has the unit of p, and so has p limited by a number
     if operation in _SUMS | _LIMITS and abs(factor) <= max(1.0, *units):
         return units[0]
@@ -266,7 +242,9 @@ def _times(factor: float, unit: float, share: bool) -> float | None:
 
 def _power(layer: Layer, unit: float, share: bool) -> float | None:
     """The unit of a Power: (a + b * x) ** exponent."""
-    exponent, factor, shift = (_constant(layer, key, usual) for key, usual in enumerate((1.0, 1.0, 0.0)))
+    exponent, factor, shift = (
+        decimal_or_inf(layer, key, usual) for key, usual in enumerate((1.0, 1.0, 0.0))
+    )
     scaled = _times(factor, unit, share)
     if scaled is None or abs(shift) > max(1.0, scaled) or not 0.0 < exponent < math.inf:
         return None
@@ -278,7 +256,7 @@ def _exponent(layer: Layer) -> float | None:
     if layer.type == "UnaryOp" and op_type(layer) == Unary.SQRT:
         return 0.5
     raises = has_number(layer) and op_type(layer) == Binary.POW
-    exponent = _constant(layer, 2) if raises else 0.0
+    exponent = decimal_or_inf(layer, 2) if raises else 0.0
     return exponent if 0.0 < exponent < math.inf else None
 
 
@@ -288,11 +266,3 @@ def _weighted_sum(layer: Layer, known: list[Scale]) -> float | None:
     if weights is None or len(weights) != len(known):
         return None
     return sum(abs(weight) * scale.unit for weight, scale in zip(weights, known, strict=True))
-
-
-def _constant(layer: Layer, key: int, default: float = 0.0) -> float:
-    """The number written as `key=`; infinite if it cannot be read, so that no scale follows from it."""
-    try:
-        return decimal(layer, key, default)
-    except NotANumber:
-        return math.inf

@@ -5,6 +5,8 @@ Any of them may be written otherwise, as an expression or as text, which some ve
 
 from __future__ import annotations
 
+import math
+
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.param_line import ARRAY_IDS, WHOLE
 
@@ -32,6 +34,14 @@ def decimal(layer: Layer, key: int, default: float) -> float:
         return default if text is None else float(text)
     except ValueError:
         raise NotANumber(f"{key}={text}") from None
+
+
+def decimal_or_inf(layer: Layer, key: int, default: float = 0.0) -> float:
+    """The number written as `key=`; infinite if it cannot be read, so that nothing follows from it."""
+    try:
+        return decimal(layer, key, default)
+    except NotANumber:
+        return math.inf
 
 
 def differs(layer: Layer, key: int, usual: float) -> bool:

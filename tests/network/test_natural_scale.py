@@ -158,6 +158,31 @@ def test_a_picture_from_0_to_255_has_that_scale() -> None:
     assert natural_scales(shifted)["out"] == Scale(127.5)
 
 
+@pytest.mark.parametrize(
+    ("maker", "lines", "expected"),
+    [
+        ("Sigmoid", ("BinaryOp d b d 0=0 1=1 2=0.01", "BinaryOp q a,d out 0=3"), Scale(1 / 1.01)),
+        ("Sigmoid", ("BinaryOp d b d 0=0 1=1 2=-0.01", "BinaryOp q a,d out 0=3"), None),
+        ("Sigmoid", ("BinaryOp d b d 0=2 1=1 2=0.01", "BinaryOp q a,d out 0=3"), None),
+        ("Sigmoid", ("BinaryOp d b d 0=0 1=1 2=0.01", "BinaryOp q d,a out 0=3"), None),
+        # it may divide by 0, or its values are no probabilities
+        ("TanH", ("BinaryOp d b d 0=0 1=1 2=0.01", "BinaryOp q a,d out 0=3"), None),
+        ("ReLU", ("BinaryOp d b d 0=0 1=1 2=0.01", "BinaryOp q a,d out 0=3"), None),
+        ("Softmax", ("BinaryOp d b d 0=0 1=1 2=0.01", "BinaryOp q a,d out 0=3"), None),
+        ("Sigmoid", ("UnaryOp e a e 0=7", "BinaryOp d e out 0=1 1=1 2=1.0"), PROBABILITY),
+        ("TanH", ("UnaryOp e a e 0=7", "BinaryOp d e out 0=0 1=1 2=-1.0"), PROBABILITY),
+        ("Sigmoid", ("UnaryOp e a e 0=7", "BinaryOp d e out 0=1 1=1 2=2.0"), None),
+        ("ReLU", ("UnaryOp e a e 0=7", "BinaryOp d e out 0=1 1=1 2=1.0"), None),
+        ("Softmax", ("UnaryOp e a e 0=7", "BinaryOp d e out 0=1 1=1 2=1.0"), None),
+    ],
+)
+def test_what_levels_off_with_a_probability_has_a_scale(
+    maker: str, lines: tuple[str, ...], expected: Scale | None
+) -> None:
+    graph = network(f"{maker} p in0 p", "Split s p a b", *lines)
+    assert natural_scales(graph).get("out") == expected
+
+
 def test_a_mean_of_shares_is_a_share() -> None:
     fork = ("Split f in0 a b", "Softmax p a p", "Softmax q b q", "BinaryOp c p,q c 0=0")
     half = network(*fork, "BinaryOp d c out 0=2 1=1 2=0.5")
