@@ -20,6 +20,7 @@ from pytest_ncnn_parity.worker.judge.fp16.inside import Insides
 from pytest_ncnn_parity.worker.judge.fp16.integers import HeldIntegers
 from pytest_ncnn_parity.worker.judge.held_back import HeldBack
 from pytest_ncnn_parity.worker.judge.probes import Measure
+from pytest_ncnn_parity.worker.networks import vulkan
 from pytest_ncnn_parity.worker.networks.execution import Net
 from pytest_ncnn_parity.worker.networks.job_nets import JobNets
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
@@ -48,6 +49,15 @@ def _with_inf(value: Blob, limit: float) -> Blob:
     """`value` with inf in place of what reaches `limit`, as on an input that is a little larger."""
     far = np.abs(value.array) >= limit
     return value.with_elements(np.where(far, np.copysign(np.float32(np.inf), value.array), value.array))
+
+
+def _casts_by_shader(net: Net) -> bool:
+    """Whether what is uploaded for `net` becomes fp16 on the device (record_upload in src/command.cpp).
+
+    For a discrete GPU ncnn's cast on the CPU makes some values 0: see `Blob.flushed`.
+    """
+    here = net.setup.on_vulkan and not net.spec.worker
+    return here and not vulkan.is_discrete(net.setup.device_index)
 
 
 class Spoilt(NamedTuple):
@@ -129,7 +139,8 @@ class Conversions:
             what = "integers, which stay" if whole else "16 bits already, which stay"
             raise Skip(f"holds {what} as they are", LASTING)
         unheld = self._held.beyond.of_outputs(layer, candidate) if case.half == "fp16" else None
-        rounded = {blob: value.rounded(case.half) for blob, value in values.items()}
+        by_shader = case.half == "fp16" and candidate is not None and _casts_by_shader(candidate)
+        rounded = {b: v.stored() if by_shader else v.rounded(case.half) for b, v in values.items()}
         spoilt = self._with_constants_in_fp16(case, layer, values) if candidate is None else None
         of_nan = with_own_nan(layer, values, self._blobs)
         metrics, blob = self._measure(case)(rounded, of_nan or values)
@@ -186,7 +197,8 @@ class Conversions:
         """Keep the wrong values of a red layer, with which its readers may be right nevertheless."""
         case, layer, values, outputs, evidence = stored
         own_values, inside = self._held.own_values, evidence.inside
-        if evidence.constant is not None and evidence.unrepresentable is not None:
+        beyond_both = evidence.constant is not None and evidence.unrepresentable is not None
+        if beyond_both or (not stored.is_at_fault and self._is_wrong_by_the_cast(case, values)):
             own_values.keep(case, outputs)
         elif evidence.constant is not None or not stored.is_at_fault:
             own_values.keep_ends(case, outputs, values)
@@ -199,6 +211,13 @@ class Conversions:
             sums = self._insides.with_sums_of_inf(layer, self._blobs)
             if sums is not None:
                 own_values.keep(case, sums)
+
+    def _is_wrong_by_the_cast(self, case: CaseSpec, values: Made) -> bool:
+        """Whether fp16 holds `values`, of which ncnn's cast makes some 0: see `Blob.flushed`."""
+        if case.half != "fp16" or not any(value.flushed for value in values.values()):
+            return False
+        held, _ = self._measure(case)({blob: value.stored() for blob, value in values.items()}, values)
+        return held.agrees
 
     def _with_constants_in_fp16(self, case: CaseSpec, layer: Layer, expected: Made) -> Spoilt | None:
         """The wrong outputs of `layer` with its constants in fp16; None if they are right."""
