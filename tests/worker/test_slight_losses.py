@@ -38,15 +38,18 @@ def judged(outputs: dict[str, Result], layer: str = "ffn", evidence: Any = (), *
     if not slight.holds(case, result):
         return "failed at once"
     for output, its_result in outputs.items():
-        slight.observe(replace(CASE, layer=None, output=output), its_result)
+        its_case = replace(CASE, layer=None, output=output, tolerance=DEFAULTS["fp16"].output)
+        slight.observe(its_case, its_result)
     (settled,) = slight.settled()
     assert settled.metrics is not None
     assert bool(settled.metrics.forgiven) == (settled.outcome == "passed")
     return settled.outcome
 
 
-def output(outcome: Any = "passed", noise: float | None = None, forgiven: str = "") -> Result:
-    metrics = replace(NOTHING, agrees=outcome == "passed", forgiven=forgiven)
+def output(
+    outcome: Any = "passed", noise: float | None = None, forgiven: str = "", used: float = 0.5
+) -> Result:
+    metrics = replace(NOTHING, agrees=outcome == "passed", forgiven=forgiven, used=used)
     return Result("out", outcome, metrics, evidence=Evidence(noise=noise))
 
 
@@ -59,6 +62,8 @@ def output(outcome: Any = "passed", noise: float | None = None, forgiven: str = 
         ({"out0": output("skipped")}, "failed"),
         ({"out0": output(noise=2.0)}, "failed"),
         ({"out0": output(forgiven="less than a grey step")}, "failed"),
+        ({"out0": output(used=0.6)}, "passed"),
+        ({"out0": output(used=0.7)}, "failed"),  # which a layer may not be off by
         ({"out1": output()}, "failed"),
         ({}, "failed"),
     ],

@@ -53,11 +53,17 @@ class SlightLosses:
         return True
 
     def observe(self, case: CaseSpec, result: Result) -> None:
-        """Take note of the result of an output; only one within its tolerance tells that it is right."""
+        """Take note of the result of an output, which tells that it is right if no rule excuses it.
+
+        It must be within the tolerance of a layer as well: otherwise an output that hands on what is
+        lost, as that of a Reshape, would be right for its larger tolerance alone.
+        """
         metrics = result.metrics
         if case.output is None or case.golden is not None or metrics is None:
             return
-        if result.outcome == "passed" and not metrics.forgiven and result.evidence.noise is None:
+        excused = metrics.forgiven or result.evidence.noise is not None
+        off = metrics.used * case.tolerance.scaled
+        if result.outcome == "passed" and not excused and off <= DEFAULTS["fp16"].layer.scaled:
             self._right.add((case.comparison, case.output))
 
     def settled(self) -> Iterator[Result]:
