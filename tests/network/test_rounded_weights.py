@@ -50,6 +50,7 @@ def test_each_weight_may_be_one_step_off_and_nothing_else(
     assert rounded(models, files) == layers
     assert rounded(replace(models, halves=(0, 0)), files) == set()
     assert rounded(replace(models, halves=(1, 0)), files) == {1}
+    assert rounded(replace(models, halves=(0, 0), brains=(0, 1)), files) == {1}
 
 
 def test_steps_of_fp16() -> None:

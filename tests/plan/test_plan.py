@@ -204,8 +204,9 @@ def test_what_a_cpu_may_compute_by_winograd_in_fp16_is_allowed_more() -> None:
 
 def test_where_weights_were_rounded_layers_that_have_such_are_allowed_more(load) -> None:
     plan = load("tolerance: {fp32: {rtol: 0.5}}")
-    other = replace(counterparts(plan.graph, plan.graph), halves=(False, True))
     names = plan.graph.names
+    rounded = frozenset({names["conv_1"].number})
+    other = replace(counterparts(plan.graph, plan.graph), halves=(0, 1), rounded=rounded)
     tolerances = Tolerances(load().spec.tolerance, FP32, other)
     assert tolerances.of_layer(names["conv_1"]) == DEFAULTS["fp16-weights"].layer
     assert tolerances.of_layer(names["gelu_1"]) == OPERATORS["fp32", "GELU"]
@@ -213,20 +214,21 @@ def test_where_weights_were_rounded_layers_that_have_such_are_allowed_more(load)
     of_spec = Tolerances(plan.spec.tolerance, FP32, other)
     assert of_spec.of_layer(names["conv_1"]) == of_spec.of_output("out1") == Tolerance(rtol=0.5)
     assert Tolerances(load().spec.tolerance, SHIPPED, other).of_output("out1") == DEFAULTS["fp16"].output
-    both = Tolerances(load().spec.tolerance, FP32, replace(other, halves=(True, True)))
+    both = Tolerances(load().spec.tolerance, FP32, replace(other, halves=(1, 1), rounded=frozenset()))
     assert both.of_layer(names["conv_1"]) == DEFAULTS["fp32"].layer
     assert both.of_output("out1") == DEFAULTS["fp16-weights"].output
 
 
 def test_weights_in_bf16_are_allowed_more_than_in_fp16_where_one_file_alone_has_them(load) -> None:
     plan = load("tolerance: {}")
-    other = replace(counterparts(plan.graph, plan.graph), brains=(0, 3))
     conv = plan.graph.names["conv_1"]
+    rounded = frozenset({conv.number})
+    other = replace(counterparts(plan.graph, plan.graph), brains=(0, 3), rounded=rounded)
     for halves in ((0, 0), (3, 0)):
         one = Tolerances(plan.spec.tolerance, FP32, replace(other, halves=halves))
         assert one.of_layer(conv) == DEFAULTS["bf16-weights"].layer
         assert one.of_output("out1") == DEFAULTS["bf16-weights"].output
-    both = Tolerances(plan.spec.tolerance, FP32, replace(other, brains=(3, 3)))
+    both = Tolerances(plan.spec.tolerance, FP32, replace(other, brains=(3, 3), rounded=frozenset()))
     assert both.of_layer(conv) == DEFAULTS["fp32"].layer
     assert both.of_output("out1") == DEFAULTS["fp32"].output
 
