@@ -19,7 +19,7 @@ from pytest_ncnn_parity.engine.client import Engine
 begin, lines = Engine.begin, Path(__file__).with_name("order").open("a", buffering=1)
 
 def noting(engine, job):
-    lines.write("begun\\n")
+    lines.write("begun the last\\n" if job.last else "begun\\n")
     begin(engine, job)
 
 Engine.begin = noting
@@ -96,6 +96,22 @@ def test_where_cases_are_chosen_nothing_is_foreseen(
 ) -> None:
     happened, _ = order(gate, pytester, *args)
     assert happened == ([NO_WORKER] if "--collect-only" in args else AFTERWARDS)
+
+
+def test_one_sample_is_the_last_of_its_spec(gate: Gate, pytester: pytest.Pytester) -> None:
+    networks.spec(pytester.path, networks.NOISE + "compare: [fp16-range]\n", "a")
+    happened, _ = order(gate, pytester)
+    assert happened == ["begun the last", "collected beside 1"]
+
+
+def test_nothing_is_foreseen_behind_a_network_for_two_workers(
+    gate: Gate, pytester: pytest.Pytester
+) -> None:
+    """The first one takes the worker that was started early."""
+    networks.depthwise(pytester.path, 512, "a")
+    networks.spec(pytester.path, networks.NOISE + "compare: [cpu-vs-vulkan, fp16-vs-fp32]\n", "a")
+    happened, _ = order(gate, pytester, "--ncnn-parity-fix=off")
+    assert happened == AFTERWARDS
 
 
 def test_an_error_in_another_spec_ends_what_was_begun(gate: Gate, pytester: pytest.Pytester) -> None:

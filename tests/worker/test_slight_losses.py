@@ -112,6 +112,12 @@ def test_only_sums_of_products_are_looked_at(layer: str, outcome: str) -> None:
     assert judged({"out0": output(), "out1": output()}, layer) == outcome
 
 
+def test_where_no_output_is_behind_it_nothing_says_that_none_is_wrong() -> None:
+    slight = SlightLosses(GRAPH, ("out1",), lambda _: False)
+    assert slight.holds(CASE, Result("one", "failed", OFF, evidence=Evidence(trials=RIGHT)))
+    assert [result.outcome for result in slight.settled()] == ["failed"]
+
+
 def test_no_error_of_a_probability_is_slight() -> None:
     slight = SlightLosses(GRAPH, ("out0", "out1"), lambda blob: blob == "a")
     assert not slight.holds(CASE, Result("one", "failed", OFF, evidence=Evidence(trials=RIGHT)))
