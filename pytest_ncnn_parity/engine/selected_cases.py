@@ -195,7 +195,7 @@ class SelectedCases:
     def begin(self, sample: str) -> bool:
         """Send the job of `sample` to a free worker before its results are asked for.
 
-        Return False if two workers might share it; then it was not sent, nor if none can be started.
+        Return whether it was sent: not if two workers might share it, or if none can be started.
         """
         left = dict.fromkeys(case.id for case in self._selected[sample])
         job, space = self._job(sample, left)

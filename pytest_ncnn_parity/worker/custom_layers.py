@@ -148,7 +148,7 @@ def blamed(model: Model, step: Step) -> Iterator[None]:
             f"ncnn {ncnn.__version__} cannot register what {model.setup} wants for one more network "
             f"({full}): update ncnn, or select fewer comparisons"
         ) from None
-    # what pytest.skip() and pytest.fail() raise, also by way of pytest.importorskip(), is no Exception
+    # sys.exit(), pytest.skip() and pytest.fail() raise what is no Exception
     except BaseException as error:
         if model.setup is None:
             raise

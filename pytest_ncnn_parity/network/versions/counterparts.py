@@ -245,11 +245,8 @@ class Counterparts(Frozen):
     @cached_property
     def only_there(self) -> list[Layer]:
         """The layers that compute something there to which nothing here corresponds."""
-        cores = {
-            self._own.units[unit].core.number: self._other.units[there].core.number
-            for unit, (there, _) in self.units.items()
-            if unit in self.same_weights
-        }
+        same = {self._own.units[unit].core.number for unit in self.same_weights}
+        cores = {here: there for here, there in self.cores.items() if here in same}
         used = {
             one.number
             for number, counterpart in self.of.items()

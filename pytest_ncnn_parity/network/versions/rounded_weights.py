@@ -81,11 +81,11 @@ def _read(graph: Graph, file: BinaryIO, opened: ExitStack) -> InOneFile:
 
 def _found(models: Counterparts, own: InOneFile, its: InOneFile) -> Iterator[int]:
     for here, there in models.cores.items():
-        if here not in own.read or there not in its.read:
+        mine, theirs = own.read.get(here, ()), its.read.get(there, ())
+        if len(mine) != len(theirs):
             continue
-        pairs = list(zip(own.read[here], its.read[there], strict=False))
-        steps = [_steps(own.content, its.content, *pair) for pair in pairs]
-        if len(own.read[here]) == len(its.read[there]) and max(steps) == 1:
+        pairs = zip(mine, theirs, strict=True)
+        if max((_steps(own.content, its.content, *pair) for pair in pairs), default=0) == 1:
             yield there
 
 
