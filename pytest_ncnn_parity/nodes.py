@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 from collections.abc import Generator, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,7 @@ class ComparisonNode(Branch):
         self.plan = plan
         self.sample = sample
         self.comparison = comparison
+        self.shown_path: str | None = None  # the spec's, as pytest shows it, once a case has asked
 
     def collect(self) -> Iterator[CaseItem]:
         spec = self.plan.spec
@@ -171,6 +173,15 @@ class CaseItem(pytest.Item):
             shown.reprcrash.lineno = self.subject.line
             shown.reprcrash.message = str(excinfo.value).partition("\n")[0]
         return shown
+
+    @cached_property
+    def location(self) -> tuple[str, int | None, str]:
+        """What pytest's own gives, which looks at the same path anew for each of thousands of cases."""
+        assert isinstance(self.parent, ComparisonNode)
+        if self.parent.shown_path is None:
+            self.parent.shown_path = super().location[0]
+        _, line, name = self.reportinfo()
+        return self.parent.shown_path, line, name
 
     def reportinfo(self) -> tuple[Path, int, str]:
         name = f"{self.subject.sample}::{self.subject.case.id}"

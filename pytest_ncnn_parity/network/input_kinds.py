@@ -46,7 +46,6 @@ _KINDS = {
 _KIND_OF = {operator: kind for kind, operators in _KINDS.items() for operator in operators.split()}
 # operators before a layer that keep the kind of its input and its channels
 _PASSED = UNCHANGED | {"BinaryOp", "Padding"}
-# operators whose output an InnerProduct reads whatever their input was
 # operators that show a kind and have no weights: a layer behind them tells the number of channels
 UNCOUNTED = {"Pooling", "Interp", "PixelShuffle", "Reorg", "LRN", "Pooling1D", "Pooling3D"}
 

@@ -63,9 +63,10 @@ def _drawn(source: Source) -> str:
 
 
 def _is_smooth(drawn: Mapping[str, str], plan: Plan) -> bool:
-    kinds = {blob: first_telling(plan.graph, blob) for blob in drawn if drawn[blob] != "smooth"}
-    others = all(telling is not None and telling.kind in NO_SPECTRUM for telling in kinds.values())
-    return others and "smooth" in drawn.values()
+    if "smooth" not in drawn.values():
+        return False
+    others = (first_telling(plan.graph, blob) for blob in drawn if drawn[blob] != "smooth")
+    return all(telling is not None and telling.kind in NO_SPECTRUM for telling in others)
 
 
 def of_case(plan: Plan, sample: str, cause: str) -> str:

@@ -18,6 +18,7 @@ from conftest import Gate
 RECORDER = """
 import json
 import _pytest.runner
+import pytest
 
 told, phases = [], []
 call_and_report = _pytest.runner.call_and_report
@@ -27,6 +28,10 @@ def counted(item, when, *args, **kwargs):
     return call_and_report(item, when, *args, **kwargs)
 
 _pytest.runner.call_and_report = counted
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        assert item.location == pytest.Item.location.func(item), "not what pytest itself gives"
 
 def pytest_runtest_logstart(nodeid, location):
     told.append(["start", nodeid, *location])
