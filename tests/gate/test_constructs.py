@@ -15,7 +15,6 @@ from constructs.table import FAMILIES, SPOILT
 ON_THE_CPU = (
     "ncnn {} runs all of them on the CPU, though no mask asks for it",
     "runs on cpu fp32 on both sides, so nothing would be tested",
-    "ncnn fell back to the CPU: the Vulkan device is not valid",  # with int8 layers, in old versions
 )
 UNTESTED = (
     *ON_THE_CPU,

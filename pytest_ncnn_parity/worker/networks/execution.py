@@ -148,8 +148,8 @@ def misread(net: Executed, layer: Layer, graph: Graph) -> Misread | None:
 class Executions:
     """Where and how each layer of a loaded network runs.
 
-    `integers` is explained at `capabilities.left_on_cpu`. Raises Unavailable if ncnn did not apply the
-    setup, so that nothing would be tested.
+    `integers` is explained at `capabilities.left_on_cpu`; `in_int8`: some layers compute in int8. Raises
+    Unavailable if ncnn did not apply the setup, so that nothing would be tested.
     """
 
     def __init__(
@@ -160,6 +160,7 @@ class Executions:
         masks: Sequence[int],
         device_name: str,
         integers: Collection[int] = (),
+        in_int8: bool = False,
     ) -> None:
         self._read = read
         self._machine = machine
@@ -172,16 +173,14 @@ class Executions:
         self._on_vulkan = [read.on("use_vulkan_compute") and one.on_vulkan for one in layers]
         self._cpu_fp16 = [one.fp16_storage and able for one in layers]
         self._cpu_bf16 = [one.bf16_storage for one in layers]
+        if spec.setup.on_vulkan and not read.on("use_vulkan_compute"):
+            raise Unavailable(self._why_on_cpu(device_name, in_int8), no_vulkan=True)
         self._refuse_another_setup([one.type for one in layers], device_name, integers)
 
     def _refuse_another_setup(
         self, types: Sequence[str], device_name: str, integers: Collection[int]
     ) -> None:
         setup, read = self._setup, self._read
-        if setup.on_vulkan and not read.on("use_vulkan_compute"):
-            raise Unavailable(
-                "ncnn fell back to the CPU: the Vulkan device is not valid", no_vulkan=True
-            )
         if setup.half is not None and not capabilities.stores_half(
             setup, read, self._cpu_fp16, self._cpu_bf16
         ):
@@ -190,11 +189,19 @@ class Executions:
                 no_vulkan=setup.on_vulkan,
             )
         if setup.on_vulkan and capabilities.left_on_cpu(types, self._on_vulkan, self._masks, integers):
-            raise Unavailable(
-                f"no layer runs on {device_name}: ncnn {self._machine.version} runs all of them on the "
-                "CPU, though no mask asks for it, so nothing would be tested",
-                no_vulkan=True,
-            )
+            raise Unavailable(self._all_on_cpu(device_name), no_vulkan=True)
+
+    def _why_on_cpu(self, device_name: str, in_int8: bool) -> str:
+        """Why ncnn loaded the network without Vulkan: old versions do so if layers are in int8."""
+        if in_int8:
+            return self._all_on_cpu(device_name, ", as this version does where some are in int8")
+        return "ncnn fell back to the CPU: the Vulkan device is not valid"
+
+    def _all_on_cpu(self, device_name: str, why: str = "") -> str:
+        return (
+            f"no layer runs on {device_name}: ncnn {self._machine.version} runs all of them on the CPU, "
+            f"though no mask asks for it{why}, so nothing would be tested"
+        )
 
     def of(self, layer: Layer) -> Execution:
         """Return how `layer` runs (src/net.cpp: get_masked_option, convert_layout, record_upload)."""

@@ -12,7 +12,7 @@ from pytest_ncnn_parity.engine.protocol import Model, NetSpec
 from pytest_ncnn_parity.engine.steps import Death, RunOn, Step
 from pytest_ncnn_parity.network.detectors import DETECTORS, EMPTY_IS_REFUSED
 from pytest_ncnn_parity.network.graph import Graph, Layer
-from pytest_ncnn_parity.network.int8 import misreads_int8
+from pytest_ncnn_parity.network.int8 import misreads_int8, rounds_to_int8
 from pytest_ncnn_parity.network.integers import copying_integers, integer_bits
 from pytest_ncnn_parity.network.shapes.rules.table import misshaped, unfit
 from pytest_ncnn_parity.worker.failures import StepFailed, Unavailable, failed, given
@@ -66,9 +66,8 @@ class LoadedNet:
         self._check_available()
         graph = None if int8 is None else int8.graph
         on_vulkan = self.setup.device_index if self.setup.on_vulkan else None
-        self.native: NativeNet = self._machine.load(
-            self._load_step, model, graph, self._options(threads), on_vulkan
-        )
+        load, options = self._load_step, self._options(threads)
+        self.native: NativeNet = self._machine.load(load, model, graph, options, on_vulkan)
         read = self.native.read
         # ncnn searches all blobs for a name, so each name is looked up only once
         self._index = {blob: i for i, blob in enumerate(read.blobs)}
@@ -80,7 +79,9 @@ class LoadedNet:
         }
         self._integers = frozenset() if graph is None else integer_bits(graph)
         copying = () if graph is None else copying_integers(graph)
-        self._executions = Executions(read, self._machine, spec, masks, self.device_name, copying)
+        in_int8 = graph is not None and any(map(rounds_to_int8, graph.layers))
+        where = self.device_name
+        self._executions = Executions(read, self._machine, spec, masks, where, copying, in_int8)
 
     def _check_available(self) -> None:
         architecture = self._machine.architecture
