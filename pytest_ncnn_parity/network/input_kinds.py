@@ -22,7 +22,7 @@ class Kind(Frozen):
 PICTURE = Kind("picture", ("CHANNELS", "HEIGHT", "WIDTH"), 0)
 VOLUME = Kind("volume", ("CHANNELS", "DEPTH", "HEIGHT", "WIDTH"), 0)
 SIGNAL = Kind("signal", ("CHANNELS", "LENGTH"), 0)
-WAVE = Kind("wave", ("LENGTH",), None)  # a signal of one channel that the network adds itself
+WAVE = Kind("wave", ("LENGTH",), None)  # a signal of one channel, which the network may add itself
 MAP = Kind("map", ("HEIGHT", "WIDTH"), None)  # a spectrogram, say, that the network makes a channel
 ROWS = Kind("rows", ("LENGTH", "SIZE"), 1)
 VECTOR = Kind("vector", ("SIZE",), 0)
@@ -39,6 +39,7 @@ _KINDS = {
     SIGNAL: "Convolution1D ConvolutionDepthWise1D Deconvolution1D DeconvolutionDepthWise1D Pooling1D",
     ROWS: "LSTM GRU RNN MultiHeadAttention LayerNorm RMSNorm Gemm",
     VECTOR: "InnerProduct",
+    WAVE: "Spectrogram",
     WORDS: "Embed",
     HEADS: "SDPA",
     TURNED: "RotaryEmbed",

@@ -77,6 +77,10 @@ def test_what_stands_beside_another_input_has_a_rank_and_no_size() -> None:
             ["Convolution1D conv 1 1 in0 out0 0=8 1=3 6=1920"],
             "{random: smooth, low: -1, high: 1, shape: [80, LENGTH]}",
         ),
+        (
+            ["Spectrogram stft 1 1 in0 out0 0=400 1=2 2=160 4=1"],
+            "{random: smooth, low: -1, high: 1, shape: [LENGTH]}",
+        ),
         (["InnerProduct fc 1 1 in0 out0 0=10 2=7840"], "{random: normal, shape: [784]}"),
         (
             ["Flatten flat 1 1 in0 a", "InnerProduct fc 1 1 a out0 0=10 2=7840"],
