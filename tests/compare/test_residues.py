@@ -48,6 +48,19 @@ def test_an_error_of_rounding_to_16_bits_is_found_where_the_value_is_rounding_it
     assert may_explain(off(0, 1e-3), REFERENCE, TOLERANCE, scale_of_rows())
 
 
+def test_a_row_that_is_all_0_in_16_bits_is_looked_into() -> None:
+    zero = REFERENCE.copy()
+    zero[0] = 0.0
+    assert found(zero) == [True, False, False]
+    assert may_explain(zero, REFERENCE, TOLERANCE, np.abs(REFERENCE))
+
+
+def test_a_row_with_a_value_that_is_lost_is_a_fault() -> None:
+    zero = REFERENCE.copy()
+    zero[2] = 0.0
+    assert found(zero)[2] is False
+
+
 def test_a_larger_error_is_a_fault() -> None:
     assert found(off(0, 0.2)) == [False, False, False]
 
