@@ -1,7 +1,7 @@
-"""Functions that level off in layers of their own: 1 / (1 + exp(-x)), p / (p + 0.01), exp(p) - 1. Pure.
+"""Functions that level off in layers of their own: 1 / (1 + exp(-x)), exp(-x * x), p / (p + 0.01). Pure.
 
 Where p is a probability, p / (p + c) is no larger than 1, however small c is, and exp(p) - 1 is as small
-as p, like an EXPM1.
+as p, like an EXPM1. A power of e whose exponent is never positive is no larger than 1, as in a Gaussian.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.operator_kinds import Binary, Unary, copies, has_number, op_type
 from pytest_ncnn_parity.network.parameters import decimal_or_inf
+from pytest_ncnn_parity.network.signs import Signs
 
 # 1 / (d + exp(x)) levels off, but for a small d its bound is far from what it gives
 LEAST_DIVISOR = 0.5
@@ -26,6 +27,7 @@ class Levelling:
         self._copied: dict[str, str] = {}  # of a copy, the value that was copied
         self._sums: dict[str, tuple[str, float]] = {}  # of x + c, the value x and the number c
         self._powers: dict[str, float] = {}  # of exp(p), the unit of p
+        self._signs = Signs()
 
     def follow(self, layer: Layer, units: Mapping[str, float]) -> float | None:
         """Take note of `layer`, the next one; return its unit if such a function ends in it.
@@ -33,7 +35,10 @@ class Levelling:
         `units`: those of its inputs that have a natural scale, and do not come from a Softmax.
         """
         self._note(layer, units)
+        self._signs.follow(layer, {blob for blob, unit in units.items() if unit <= 1.0})
         if len(layer.inputs) == 1:
+            if layer.type == "UnaryOp" and _is_exp(layer) and self._signs.of(layer.inputs[0]) < 0.0:
+                return 1.0
             return self._reciprocal(layer) or self._power_less_1(layer)
         return self._share_of_sum(layer, units)
 

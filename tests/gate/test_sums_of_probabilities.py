@@ -35,6 +35,13 @@ def written(folder: Path, head: str, shift: float = 0.0, name: str = "net") -> N
     x = net.layer("BinaryOp", "logits", [x], params=f"0=0 1=1 2={shift:g}")
     if head == "softplus":
         net.layer("Softplus", "head", [x], ["out0"])
+    elif head == "elu":  # as the features of a linear attention
+        x = net.layer("ELU", "elu", [x], params="0=1.0")
+        net.layer("BinaryOp", "head", [x], ["out0"], "0=0 1=1 2=1.0")
+    elif head == "absorbed":
+        x = net.layer("UnaryOp", "negative", [x], params="0=1")
+        x = net.layer("UnaryOp", "exponent", [net.layer("Softplus", "thickness", [x])], params="0=1")
+        net.layer("UnaryOp", "head", [x], ["out0"], "0=7")
     elif head == "decoder":  # of a spectrum to which a mask is applied
         x, value = net.split(x, 2)
         x = net.layer("BinaryOp", "masked", [value, net.layer("Sigmoid", "mask", [x])], params="0=2")
@@ -52,7 +59,7 @@ def written(folder: Path, head: str, shift: float = 0.0, name: str = "net") -> N
     net.write(folder / name)
 
 
-@pytest.mark.parametrize("head", [*HEADS, "decoder", "region", "softplus"])
+@pytest.mark.parametrize("head", [*HEADS, "decoder", "region", "softplus", "elu", "absorbed"])
 def test_nothing_is_found_in_fp16_as_in_fp32(gate: Gate, pytester: pytest.Pytester, head: str) -> None:
     """And a model whose logits are higher by 9, so that it finds what is not there, is red."""
     written(pytester.path, head)

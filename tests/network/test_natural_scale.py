@@ -238,3 +238,29 @@ def test_a_constant_within_the_bounds_leaves_the_scale(
         natural_scales(graph, lambda layer: largest if layer.name == "k" else 1e9).get("out") == expected
     )
     assert "out" not in natural_scales(graph)
+
+
+EXP = "UnaryOp exp x out 0=7"
+
+
+@pytest.mark.parametrize(
+    ("lines", "has_one"),
+    [
+        (["Softplus s in0 s", "UnaryOp n s x 0=1"], True),
+        (["UnaryOp s in0 s 0=4", "BinaryOp n s x 0=2 1=1 2=-0.5"], True),
+        (["Split f in0 a b", "BinaryOp s a,b s 0=2", "BinaryOp n s x 0=3 1=1 2=-0.5"], True),
+        (["UnaryOp s in0 s 0=4", "Reduction r s r 0=0 5=1", "UnaryOp n r x 0=1"], True),
+        (["AbsVal d in0 d", "ReLU s in0 s", "BinaryOp m s,d m 0=2", "UnaryOp n m x 0=1"], True),
+        (["Softplus s in0 s", "UnaryOp n s m 0=1", "BinaryOp a m x 0=0 1=1 2=-1.0"], True),
+        (["Sigmoid s in0 s", "UnaryOp log s x 0=8"], True),
+        (["Softplus s in0 x"], False),
+        (["UnaryOp n in0 x 0=1"], False),
+        (["ReLU s in0 s 0=0.1", "UnaryOp n s x 0=1"], False),
+        (["TanH d in0 d", "Softplus s in0 s", "BinaryOp m s,d x 0=2"], False),
+        (["Softplus s in0 s", "UnaryOp n s m 0=1", "BinaryOp a m x 0=0 1=1 2=1.0"], False),
+        (["UnaryOp log in0 x 0=8"], False),
+    ],
+)  # fmt: skip
+def test_a_power_of_what_is_never_positive_levels_off(lines: list[str], has_one: bool) -> None:
+    graph = network(*lines, EXP)
+    assert natural_scales(graph).get("out") == (PROBABILITY if has_one else None)

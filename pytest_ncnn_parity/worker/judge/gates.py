@@ -6,8 +6,8 @@ is one of the halves of its input. Behind another gate they have the unit of tha
 A probability of 1e-5 that becomes 0 is no error, and neither is its product. The unit of such a
 product, element by element, is the multiplied value times the probability's own scale. So a small
 product of a large value is judged by that large unit, and a product of a small value by a small one.
-Sums of such values have a unit as well where all of them are nothing: see `mixes`. So has a Softplus,
-whose values are small only where it levels off at 0. And a norm makes nothing of a flat channel.
+Sums of such values have a unit as well where all of them are nothing: see `mixes`. So have a Softplus
+and ELU(x) + 1, which are small only where they level off at 0. A norm makes nothing of a flat channel.
 """
 
 from __future__ import annotations
@@ -36,16 +36,18 @@ from pytest_ncnn_parity.network.operator_kinds import (
     Reduction,
     Unary,
     copies,
+    has_number,
     op_type,
 )
-from pytest_ncnn_parity.network.parameters import differs, number
+from pytest_ncnn_parity.network.parameters import decimal_or_inf, differs, number
 from pytest_ncnn_parity.worker.failures import StepFailed
 from pytest_ncnn_parity.worker.judge.mixes import BY_CHANNEL, MOST_SUMS, is_nothing, mixed, response
 from pytest_ncnn_parity.worker.norms import NORMS, flat
 from pytest_ncnn_parity.worker.values.blob import Blob, Made
 
+_ELU_ALPHA = 0.1  # if the file states none
 _HALVES = "GLU"  # one half of its input times the Sigmoid of the other
-_LEVELLING = "Softplus"  # its unit is 1: log(1 + exp(x)) is 0.7 at 0
+_LEVELLING = "Softplus"  # its unit is 1: log(1 + exp(x)) is 0.7 at 0, and ELU(x) + 1 is 1 there
 _NORMS = NORMS - {"MVN"}  # they make nothing of what is one number
 _MAKING = SELF_GATED | {_HALVES, _LEVELLING} | _NORMS
 # what they give is as large as the largest of the values that they read, or smaller
@@ -77,6 +79,7 @@ class Gates:
         self._depending = graph.depending
         natural = natural_scales(graph) if natural is None else natural
         self._natural = {blob: scale.unit for blob, scale in natural.items()}
+        self._raised = _raised(graph)
         self._mixed = _mixed(graph, natural)
         self._units: dict[str, Array] = {}  # by blob, of each element
         self._layer: Layer | None = None  # the current layer, with what it reads
@@ -95,7 +98,7 @@ class Gates:
 
     def _makes(self, layer: Layer) -> bool:
         """Whether `layer` makes such a value of values that are none."""
-        if layer.type in _MAKING or self._mixes(layer):
+        if layer.type in _MAKING or layer.number in self._raised or self._mixes(layer):
             return True
         natural = [blob in self._natural for blob in layer.inputs]
         return _multiplies(layer) and any(natural) and not all(natural)
@@ -127,7 +130,7 @@ class Gates:
             if layer.number in tail:
                 continue
             carries = _hands_on(layer) or self._mixes(layer)
-            if carries or layer.type in _MAKING:
+            if carries or layer.type in _MAKING or layer.number in self._raised:
                 tail[layer.number] = layer
             if carries:
                 waiting += graph.makers(layer)
@@ -146,7 +149,7 @@ class Gates:
             return {layer.outputs[0]: first}
         if layer.type in _NORMS and (unit := self._of_flat(layer)) is not None:
             return {layer.outputs[0]: unit}
-        if layer.type == _LEVELLING:
+        if layer.type == _LEVELLING or layer.number in self._raised:
             return {layer.outputs[0]: np.ones_like(self._read[layer.inputs[0]].array)}
         begins = _multiplies(layer) or self._mixes(layer)
         units = {blob: self._of_input(blob, begins) for blob in layer.inputs}
@@ -211,6 +214,24 @@ class Gates:
         sizes = {blob: np.ascontiguousarray(np.abs(array)) for blob, array in values.items()}
         outputs = self._run(layer, {blob: Blob.of(array) for blob, array in sizes.items()})
         return {blob: np.abs(value.array) for blob, value in outputs.items()}
+
+
+def _raised(graph: Graph) -> frozenset[int]:
+    """The numbers of the layers that add 1 to an ELU whose alpha is 1: they level off at 0."""
+    elus = {
+        blob
+        for layer in graph.layers
+        if layer.type == "ELU" and decimal_or_inf(layer, 0, _ELU_ALPHA) == 1.0
+        for blob in layer.outputs
+    }
+    return frozenset(
+        layer.number
+        for layer in graph.layers
+        if has_number(layer)
+        and op_type(layer) == Binary.ADD
+        and decimal_or_inf(layer, 2) == 1.0
+        and elus.intersection(layer.inputs)
+    )
 
 
 def _multiplies(layer: Layer) -> bool:
