@@ -66,6 +66,8 @@ class Defaults(Frozen):
 
 # a comparison in fp32 with a model whose weights may be rounded to fp16, or rounded once more
 ROUNDED_WEIGHTS = "fp16-weights"
+# the same where it is known that nothing else differs: fp16 storage rounds weights so, and values too
+ONLY_ROUNDED_WEIGHTS = "fp16-storage"
 BRAIN_WEIGHTS = "bf16-weights"  # the same with bf16
 INT8 = "int8"  # the precision of a comparison whose candidate's files compute in int8
 # the share of a text detector's pixels; 0.0048 was seen

@@ -175,9 +175,10 @@ class Evidence:
     that within the requested headroom; what is `inside` the layer; a `constant` that fp16 cannot hold;
     `underflow`; `integers`; the int8 value it takes without computing in int8 (`takes_int8`); the
     reference's own nan and inf; detections that differ only by rows at a threshold.
-    For a candidate that computes `in_int8`: the `weights`, the `quantization` of the layer's input, and
-    the `other_scale` by which its output is read, and the `differences` of its function from that in
-    floats.
+    `only_rounded`: of an output of another model, whether that differs in nothing but the rounding of
+    weights. For a candidate that computes `in_int8`: the `weights`, the `quantization` of the layer's
+    input, and the `other_scale` by which its output is read, and the `differences` of its function from
+    that in floats.
     Of a layer in int8: the outputs `without_scale`, whose weights have inf as their scale. Whether an
     output is `behind_int8` layers, and whether fp16 is known to hold all values of the reference that
     lead to it: `fits_up_to_here`. How many weights are `not_finite`. The inputs that are
@@ -217,6 +218,7 @@ class Evidence:
     inside: Inside | None = None
     near: Unrepresentable | None = None
     constant: Constant | None = None
+    only_rounded: bool = False
     in_int8: bool = False
     behind_int8: bool = False
     weights: WeightSteps | None = None

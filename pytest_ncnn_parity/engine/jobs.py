@@ -77,6 +77,7 @@ class _Nets:
             output=case.output,
             golden=None if case.golden is None else Recording(case.golden.file, case.golden.key),
             known=known,
+            only_rounded=case.output is not None and self.plan.tolerances(comparison).only_rounded,
         )
 
 

@@ -88,6 +88,7 @@ class CaseSpec(Frozen):
 
     `reference` and `candidate` are numbers of the job's networks; `kind` is the comparison's. `golden`
     is the recording that serves as the reference of an output. `known`: it is expected to fail.
+    `only_rounded`: of an output, whether another model differs in nothing but the rounding of weights.
     """
 
     id: str
@@ -101,6 +102,7 @@ class CaseSpec(Frozen):
     output: str | None = None
     golden: Recording | None = None
     known: bool = False
+    only_rounded: bool = False
 
 
 class Job(Frozen):

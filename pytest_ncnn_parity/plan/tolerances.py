@@ -12,6 +12,7 @@ from pytest_ncnn_parity.compare.tolerance import (
     DEFAULTS,
     INT8,
     OF_FOUR_BITS,
+    ONLY_ROUNDED_WEIGHTS,
     OPERATORS,
     QUANTIZED,
     ROUNDED_WEIGHTS,
@@ -26,7 +27,10 @@ from pytest_ncnn_parity.spec.keys import ToleranceKeys
 
 
 class Tolerances:
-    """Those of `comparison`. `given`: what the spec says; `other`: the model that it runs besides."""
+    """Those of `comparison`. `given`: what the spec says; `other`: the model that it runs besides.
+
+    `only_rounded`: whether it is compared in fp32, and differs in nothing but the rounding of weights.
+    """
 
     def __init__(self, given: ToleranceKeys, comparison: Comparison, other: Counterparts | None) -> None:
         self._given = given
@@ -35,6 +39,7 @@ class Tolerances:
         self._precision = INT8 if other is not None and other.in_int8 else comparison.precision
         in_fp32 = self._precision == "fp32"
         self._rounded = other.rounded if other is not None and in_fp32 else frozenset()
+        self._only_rounded = other.only_rounded if other is not None and in_fp32 else frozenset()
         # where both files have fp16, a tool that writes one again makes 0 of subnormal weights, which no
         # layer shows, and an output may
         self._weights = self._precision
@@ -42,6 +47,7 @@ class Tolerances:
             self._weights = ROUNDED_WEIGHTS
         if other is not None and in_fp32 and any(other.brains) and other.rounded:
             self._weights = BRAIN_WEIGHTS
+        self.only_rounded = other is not None and in_fp32 and other.nothing_else
         # the defaults with the spec's changes: each is needed for many layers
         self._changed: dict[Tolerance, Tolerance] = {}
         self._known: dict[int, Tolerance] = {}  # by the number of a layer
@@ -71,7 +77,8 @@ class Tolerances:
 
     def of_output(self, blob: str) -> Tolerance:
         """The tolerance of `blob`, as a run of the whole network gives it."""
-        tolerance = self._of_precision(DEFAULTS[self._weights].output)
+        precision = ONLY_ROUNDED_WEIGHTS if self.only_rounded else self._weights
+        tolerance = self._of_precision(DEFAULTS[precision].output)
         for pattern, budget in self._given.outputs.items():
             if matches_blob(pattern, blob):
                 tolerance = tolerance.updated(budget.given())
@@ -92,6 +99,8 @@ class Tolerances:
             if comparison.half is None:
                 return DEFAULTS[INT8].layer
             precision = comparison.precision
+        if layer.number in self._only_rounded:
+            return DEFAULTS[ONLY_ROUNDED_WEIGHTS].layer
         if layer.number in self._rounded:
             return DEFAULTS[self._weights].layer
         return OPERATORS.get(

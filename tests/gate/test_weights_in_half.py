@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import networks
 import numpy as np
 import pytest
+import written_graphs
 from calibrated import FP16_WEIGHTS
 from conftest import Gate
 
 COMPARED = (
     "compare: [{name: half, candidate: {device: cpu, model: {param: half.param, bin: half.bin}}}]\n"
 )
+Arrays = Iterable[np.ndarray]
 OUTPUTS, WEIGHTS = 8, 576
 
 
@@ -30,6 +33,22 @@ def with_half(folder: Path, factor: float = 1.0) -> None:
         content += FP16_WEIGHTS.tobytes() + own.astype(np.float16).tobytes() + biases.tobytes()
     (folder / "half.bin").write_bytes(content)
     networks.spec(folder, networks.NOISE + COMPARED)
+
+
+def as_files(
+    folder: Path,
+    lines: list[str],
+    name: str,
+    weights: Iterable[np.ndarray],
+    biases: Iterable[np.ndarray],
+) -> None:
+    """NAME.param of these `lines`, and NAME.bin: for each layer its weights in fp16, and its biases."""
+    (folder / f"{name}.param").write_text(written_graphs.text(*lines), "utf-8")
+    content = [
+        FP16_WEIGHTS.tobytes() + own.tobytes() + added.tobytes()
+        for own, added in zip(weights, biases, strict=True)
+    ]
+    (folder / f"{name}.bin").write_bytes(b"".join(content))
 
 
 def test_their_rounding_is_no_fault(gate: Gate, pytester: pytest.Pytester) -> None:
@@ -97,6 +116,73 @@ def test_weights_that_another_tool_cut_off_are_allowed_a_step(
     run = gate("--ncnn-parity-fix=off")
     assert run.ids("failed") == (["noise::half::c2"] if wrong else [])
     assert run.cases["noise::half::c1"]["metrics"]["scaled"] > 2e-4
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("count", "bias", "red"),
+    [(24, 0.0, []), (24, 1e-3, ["f12", "output:out0"]), (80, 0.0, ["output:out0"])],
+)
+def test_what_roundings_add_up_to_is_judged_as_fp16_storage_is(
+    gate: Gate, pytester: pytest.Pytester, count: int, bias: float, red: list[str]
+) -> None:
+    """In each layer all weights are a step larger: outputs may be 0.05 off. A bias is not rounded."""
+    rng, size = np.random.RandomState(0), 8
+    weights = rng.uniform(0.0625, 0.1875, (count, size * size)).astype(np.float16)
+    blobs = ["in0", *(f"b{n}" for n in range(1, count)), "out0"]
+    lines = [
+        "Input in 0 1 in0 0=8",
+        *(f"InnerProduct f{n} 1 1 {blobs[n]} {blobs[n + 1]} 0=8 1=1 2=64" for n in range(count)),
+    ]
+    biases = np.zeros((count, size), np.float32)
+    as_files(pytester.path, lines, "net", weights, biases)
+    biases[12] = bias
+    as_files(pytester.path, lines, "half", np.nextafter(weights, np.float16(1)), biases)
+    networks.spec(pytester.path, "inputs: {ones: {in0: {constant: 1}}}\n" + COMPARED)
+    run = gate("--ncnn-parity-fix=off")
+    assert run.ids("failed") == [f"ones::half::{name}" for name in red]
+    output = run.cases["ones::half::output:out0"]
+    assert 0.01 < output["metrics"]["scaled"] < 0.05 + (count > 24) * 0.02
+    said = "weights are rounded to fp16 otherwise" in (output["message"] or "")
+    assert (output["cause"], said) == ("model" if red else None, count > 24)
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("taken", "red"), [(0.93, []), (0.98, ["n::half::f"])])
+def test_a_bias_that_takes_away_most_leaves_what_rounding_does(
+    gate: Gate, pytester: pytest.Pytester, taken: float, red: list[str]
+) -> None:
+    """All weights of 1/8 are a step larger: 1e-3 of the sum, 0.014 of what is left, or 0.05."""
+    lines = ["Input in 0 1 in0 0=8", "InnerProduct f 1 1 in0 out0 0=8 1=1 2=64"]
+    weights = np.full(64, 0.125, np.float16)
+    for name, own in (("net", weights), ("half", np.nextafter(weights, np.float16(1)))):
+        as_files(pytester.path, lines, name, [own], [np.full(8, -taken, np.float32)])
+    networks.spec(pytester.path, "inputs: {n: {in0: {constant: 1}}}\n" + COMPARED)
+    run = gate("--ncnn-parity-fix=off")
+    assert run.ids("failed") == red
+    assert run.cases["n::half::f"]["metrics"]["scaled"] > 0.01
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(("places", "red"), [(1, []), (20, ["s::half::output:out0"])])
+def test_a_place_where_terms_cancel_moves_as_far_as_rounding_moves_it(
+    gate: Gate, pytester: pytest.Pytester, places: int, red: list[str]
+) -> None:
+    """Both terms are 300 there, and one weight of 1 is a step larger: 0.06 of the largest value."""
+    lines = [
+        "Input in 0 1 in0",
+        "Convolution one 1 1 in0 terms 0=2 1=1 5=1 6=4",
+        "Convolution two 1 1 terms out0 0=1 1=1 5=1 6=2",
+    ]
+    for name, weight in (("net", 1.0), ("half", 1 + 2**-10)):
+        weights = np.float16([weight, 0, 0, 1]), np.float16([1, -1])
+        as_files(pytester.path, lines, name, weights, [np.float32([0, 0]), np.float32([0])])
+    terms = np.random.RandomState(0).normal(0, 1, (2, 64, 64)).astype(np.float32)
+    terms[:, 0, :places] = 300
+    networks.fed(pytester.path, COMPARED, in0=terms)
+    run = gate("--ncnn-parity-fix=off")
+    assert run.ids("failed") == red
+    assert run.cases["s::half::output:out0"]["metrics"]["scaled"] > 0.05
 
 
 @pytest.mark.once

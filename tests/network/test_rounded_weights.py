@@ -12,7 +12,7 @@ from written_graphs import network
 
 from pytest_ncnn_parity.network.versions.find_counterparts import counterparts
 from pytest_ncnn_parity.network.versions.half import distances
-from pytest_ncnn_parity.network.versions.rounded_weights import rounded
+from pytest_ncnn_parity.network.versions.rounded_weights import only_rounded, rounded
 from pytest_ncnn_parity.network.weight_tags import FP16
 
 LINES = "Input in0 0 1 in0", "InnerProduct fc 1 1 in0 a 0=1 1=1 2=3", "Scale last 1 1 a out0 0=1"
@@ -51,6 +51,35 @@ def test_each_weight_may_be_one_step_off_and_nothing_else(
     assert rounded(replace(models, halves=(0, 0)), files) == set()
     assert rounded(replace(models, halves=(1, 0)), files) == {1}
     assert rounded(replace(models, halves=(0, 0), brains=(0, 1)), files) == {1}
+
+
+FLOATS = struct.pack("<I3f2f", 0, 1.0002, 2**-14, -0.9998, BIAS, FACTOR)  # bytes_of() rounds these
+
+
+@pytest.mark.parametrize(
+    ("there", "line", "expected"),
+    [
+        (bytes_of((0x3C01, 0x0400, 0xBC00)), LINES[1], ({1}, True)),
+        (FLOATS, LINES[1], ({1}, True)),
+        (bytes_of((0x3C01, 0x0400, 0xBC00)), f"{LINES[1]} 31=16", ({1}, True)),
+        (bytes_of(), LINES[1], (set(), False)),  # nothing differs
+        (bytes_of((0x3C02, 0x0400, 0xBC00)), LINES[1], (set(), False)),
+        (FLOATS.replace(struct.pack("<f", 1.0002), struct.pack("<f", 1.002)), LINES[1], (set(), False)),
+        (bytes_of((0x3C01, 0x0400, 0xBC00), bias=0.2501), LINES[1], (set(), False)),
+        (bytes_of((0x3C01, 0x0400, 0xBC00), factor=2.01), LINES[1], ({1}, False)),
+        (bytes_of((0x3C01, 0x0400, 0xBC00)) + b"more", LINES[1], ({1}, False)),
+        (bytes_of((0x3C01, 0x0400, 0xBC00)), f"{LINES[1]} 9=1", (set(), False)),
+    ],
+)
+def test_whether_nothing_else_differs(
+    there: bytes, line: str, expected: tuple[set[int], bool], tmp_path: Path
+) -> None:
+    files = tmp_path / "here", tmp_path / "there"
+    for path, content in zip(files, (bytes_of(), there), strict=True):
+        path.write_bytes(content)
+    models = counterparts(network(*LINES), network(LINES[0], line, LINES[2]), files)
+    assert only_rounded(replace(models, halves=(1, 1)), files) == expected
+    assert only_rounded(models, files) == (set(), False)
 
 
 def test_steps_of_fp16() -> None:

@@ -7,7 +7,7 @@ model has layers of its own: one in each, or one folded layer in place of severa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 
 from pytest_ncnn_parity.base.frozen import Frozen
@@ -57,8 +57,10 @@ class Counterparts(Frozen):
     from the name here to the name there. `units`: by number of a unit here, the number of its match,
     and how it was matched. `halves`: how many weights are in fp16 in the file of this model and in
     that of the other; `brains`: how many are in bf16. `rounded`: numbers of layers here whose weights
-    may be those there but for a rounding to 16 bits. `same_weights`: numbers of units here that have
-    the weights of their match, byte for byte, as far as that was looked at.
+    may be those there but for a rounding to 16 bits. `only_rounded`: those of which it is known that
+    they differ in nothing else, and `nothing_else`: whether no other layer's weights differ either.
+    `same_weights`: numbers of units here that have the weights of their match, byte for byte, as far
+    as that was looked at.
     """
 
     here: Graph
@@ -72,6 +74,8 @@ class Counterparts(Frozen):
     halves: tuple[int, int] = (0, 0)
     brains: tuple[int, int] = (0, 0)
     rounded: frozenset[int] = frozenset()
+    only_rounded: frozenset[int] = frozenset()
+    nothing_else: bool = False
     same_weights: frozenset[int] = frozenset()
 
     @cached_property
@@ -241,6 +245,14 @@ class Counterparts(Frozen):
             self._own.units[unit].core.number: self._other.units[there].core.number
             for unit, (there, _) in self.units.items()
         }
+
+    @property
+    def members(self) -> Iterator[tuple[Layer, Layer]]:
+        """The layers of matched units in pairs; of units of different lengths the first ones alone."""
+        for unit, (there, _) in self.units.items():
+            own, its = self._own.units[unit].layers, self._other.units[there].layers
+            same = len(own) == len(its)
+            yield from zip(own, its, strict=True) if same else [(own[0], its[0])]
 
     @cached_property
     def only_there(self) -> list[Layer]:

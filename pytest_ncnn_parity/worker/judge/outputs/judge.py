@@ -165,6 +165,7 @@ class OutputJudge:
             stand_in=name_of(reference, self._sample, case),
             dropped=(*candidate.dropped, *reference.dropped),
             in_int8=self._sample.nets.in_int8(candidate.spec),
+            only_rounded=case.only_rounded,
             behind_int8=self._int8.is_behind_int8(str(case.output)),
             perhaps_pictures=self._grey_steps.untold(case),
         )
@@ -204,6 +205,8 @@ class OutputJudge:
         """
         if metrics.integers:
             return metrics, None
+        if case.only_rounded:  # weights that were rounded to fp16 move it as values in fp16 would
+            case = replace(case, half="fp16")
         name = str(case.output)
         residue = case.half is not None and self._is_residue(case, output, reference)
         # users get what 16 bits lose, and masks fix it, so it does not excuse a whole run
