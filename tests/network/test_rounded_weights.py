@@ -82,6 +82,53 @@ def test_whether_nothing_else_differs(
     assert only_rounded(models, files) == (set(), False)
 
 
+APART = (
+    LINES[0],
+    "InnerProduct fc 1 1 in0 a 0=2 1=1 2=4",
+    "BatchNorm norm 1 1 a b 0=2 1=0.25",
+    "ReLU last 1 1 b out0",
+)
+FOLDED = LINES[0], "InnerProduct fc 1 1 in0 out0 0=2 1=1 2=4 9=1"
+
+
+@pytest.mark.parametrize("folded_here", [False, True])
+@pytest.mark.parametrize(
+    ("factor", "bias", "line", "is_rounding"),
+    [
+        (1.0, 0.0, FOLDED[1], True),
+        (1.0005, 0.0, FOLDED[1], True),
+        (1.004, 0.0, FOLDED[1], False),
+        (1.0, 1e-4, FOLDED[1], False),
+        (1.0, 0.0, f"{FOLDED[1][:-3]} 9=2 -23310=1,0.1", False),
+        (1.0, 0.0, f"{FOLDED[1][:-3]} 9=7", False),
+    ],
+)
+def test_weights_that_a_norm_was_folded_into(
+    factor: float, bias: float, line: str, is_rounding: bool, folded_here: bool, tmp_path: Path
+) -> None:
+    """The slopes of the norm are 2 and 3, its means and offsets 0.1 to 0.4, its deviations 1 and 2."""
+    weights, norm = (
+        np.float32([[1.1, 0.5], [-0.3, 2]]),
+        np.float32([2, 3, 0.1, 0.2, 0.75, 3.75, 0.3, 0.4]),
+    )
+    scale = np.float32([2.0, 1.5])
+    biases = np.float32([0.5, -1.0])
+    folded = (weights * scale[:, None] * np.float32(factor)).astype(np.float16)
+    moved = (biases - norm[2:4]) * scale + norm[6:] + np.float32(bias)
+    tag = np.uint32(FP16).tobytes()
+    sides = [
+        (network(*APART), bytes(4) + weights.tobytes() + biases.tobytes() + norm.tobytes()),
+        (network(LINES[0], line), tag + folded.tobytes() + moved.tobytes()),
+    ]
+    graphs, contents = zip(*reversed(sides) if folded_here else sides, strict=True)
+    files = tmp_path / "here", tmp_path / "there"
+    for path, content in zip(files, contents, strict=True):
+        path.write_bytes(content)
+    models = replace(counterparts(*graphs, files), halves=(0, 1))
+    number = 1 if folded_here else 3
+    assert only_rounded(models, files) == ({number} if is_rounding else set(), is_rounding)
+
+
 def test_steps_of_fp16() -> None:
     values = [(1.0, 1.0), (1.0, 1 + 2**-10), (2**-14, 2**-20), (2**-24, -(2**-24)), (65504.0, np.inf)]
     sides = (np.float16(one).view("<u2") for one in zip(*values, strict=True))

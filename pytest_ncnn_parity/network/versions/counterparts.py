@@ -247,12 +247,10 @@ class Counterparts(Frozen):
         }
 
     @property
-    def members(self) -> Iterator[tuple[Layer, Layer]]:
-        """The layers of matched units in pairs; of units of different lengths the first ones alone."""
+    def pairs(self) -> Iterator[tuple[tuple[Layer, ...], tuple[Layer, ...]]]:
+        """The layers of each unit here with those of its match: what is folded into one, or may be."""
         for unit, (there, _) in self.units.items():
-            own, its = self._own.units[unit].layers, self._other.units[there].layers
-            same = len(own) == len(its)
-            yield from zip(own, its, strict=True) if same else [(own[0], its[0])]
+            yield self._own.units[unit].layers, self._other.units[there].layers
 
     @cached_property
     def only_there(self) -> list[Layer]:

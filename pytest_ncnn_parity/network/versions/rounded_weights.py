@@ -13,63 +13,39 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
-from pytest_ncnn_parity.base.arrays import Array
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.operator_kinds import VIEWS
 from pytest_ncnn_parity.network.versions.counterparts import Counterparts
+from pytest_ncnn_parity.network.versions.folded_weights import InOneFile, folded_apart, steps_of_fp16
 from pytest_ncnn_parity.network.versions.folding import (
     CHANGED_BY_FOLDING,
     WITH_OFFSETS,
     is_activation,
     lasting,
 )
-from pytest_ncnn_parity.network.versions.half import distances, ties_to_even
 from pytest_ncnn_parity.network.versions.units import is_copy
 from pytest_ncnn_parity.network.versions.weight_digests import Piece, pieces
-from pytest_ncnn_parity.network.weight_tags import (
-    FP16,
-    FP32,
-    FP32_IN_OLD_FILES,
-    TAG_BYTES,
-    has_tagged_weights,
-)
+from pytest_ncnn_parity.network.weight_tags import has_tagged_weights
 
 Files = tuple[Path, Path]
 
 
-class InOneFile(Frozen):
-    """The file of one model, and by number of a layer the parts of it that the layer reads."""
-
-    content: mmap
-    read: dict[int, list[Piece]]
-
-    @property
-    def is_known(self) -> bool:
-        """Whether it is known of each byte which layer reads it."""
-        return max((own[-1].end for own in self.read.values()), default=0) == len(self.content)
-
-
 class Apart(Frozen):
-    """A layer here and its match there; by how many steps of fp16 their weights differ at most.
+    """Layers here, and there, of which one is folded into the other or that are the same.
 
-    0 if all that they read is the same, and inf if something else than weights in fp16 differs.
+    `steps`: by how many steps of fp16 their weights differ at most. 0 if all that they read is the same,
+    and inf if something else than weights in fp16 differs. `unlike`: if more than rounding does.
     """
 
-    here: Layer
-    there: Layer
+    here: tuple[Layer, ...]
+    there: tuple[Layer, ...]
     steps: float
+    unlike: bool
 
     @property
     def rounded(self) -> bool:
         return self.steps == 1
-
-    @property
-    def unlike(self) -> bool:
-        """Whether rounding is not all that makes the layers differ."""
-        return self.steps > 1 or _line(self.here) != _line(self.there)
 
 
 def rounded(models: Counterparts, files: Files) -> frozenset[int]:
@@ -82,7 +58,7 @@ def rounded(models: Counterparts, files: Files) -> frozenset[int]:
         return frozenset()
     one_has_more = any(own != its for own, its in (models.halves, models.brains))
     apart = () if one_has_more else _compared(models, files)[0]
-    otherwise = {one.there.number for one in apart if one.rounded}
+    otherwise = {one.there[0].number for one in apart if one.rounded}
     return frozenset(
         number
         for number, there in models.of.items()
@@ -102,7 +78,7 @@ def only_rounded(models: Counterparts, files: Files) -> tuple[frozenset[int], bo
     if not any(models.halves):
         return frozenset(), False
     apart, complete = _compared(models, files)
-    found = frozenset(one.here.number for one in apart if one.rounded and not one.unlike)
+    found = frozenset(one.here[-1].number for one in apart if one.rounded and not one.unlike)
     return found, bool(found) and complete and not any(one.unlike for one in apart)
 
 
@@ -121,7 +97,8 @@ def _compared(models: Counterparts, files: Files) -> tuple[Sequence[Apart], bool
                 for graph, path in zip((models.here, models.there), files, strict=True)
             )
             apart = list(_found(models, own, its))
-            return apart, all(file.is_known and len(file.read) == len(apart) for file in (own, its))
+            sides = (own, [one.here for one in apart]), (its, [one.there for one in apart])
+            return apart, all(file.is_read_by(layers) for file, layers in sides)
     except (OSError, ValueError):  # a file that cannot be read, or is empty, is an error of its own
         return (), False
 
@@ -132,41 +109,29 @@ def _read(graph: Graph, file: BinaryIO, opened: ExitStack) -> InOneFile:
 
 
 def _found(models: Counterparts, own: InOneFile, its: InOneFile) -> Iterator[Apart]:
-    for here, there in models.members:
-        mine, theirs = own.read.get(here.number, ()), its.read.get(there.number, ())
-        if not mine or len(mine) != len(theirs):
+    for here, there in models.pairs:
+        if [one.type for one in here] != [one.type for one in there]:
+            steps = folded_apart(own, here, its, there)
+            yield Apart(here, there, steps, unlike=steps > 1)
             continue
-        pairs = zip(mine, theirs, strict=True)
-        steps = max(_steps(own.content, its.content, *pair) for pair in pairs)
-        yield Apart(here, there, steps)
+        for mine, theirs in zip(here, there, strict=True):
+            parts = own.read.get(mine.number, []), its.read.get(theirs.number, [])
+            if parts[0] and len(parts[0]) == len(parts[1]):
+                steps = max(_steps(own, its, *pair) for pair in zip(*parts, strict=True))
+                unlike = steps > 1 or _line(mine) != _line(theirs)
+                yield Apart((mine,), (theirs,), steps, unlike)
 
 
-def _steps(here: mmap, there: mmap, own: Piece, its: Piece) -> float:
+def _steps(here: InOneFile, there: InOneFile, own: Piece, its: Piece) -> float:
     """By how many steps of fp16 the weights differ at most; inf for numbers that are not in fp16.
 
     Weights that only one file has in fp16 differ by 1 at least.
     """
-    ours, theirs = here[own.start : own.end], there[its.start : its.end]
-    if ours == theirs:
+    if here.stored(own) == there.stored(its):
         return 0
     if own.tagged is None or own.tagged != its.tagged:
         return math.inf
-    sides = [(_tag(stored), stored) for stored in (ours, theirs)]
-    tags = {tag for tag, _ in sides}
-    if FP16 not in tags or not tags <= {FP16, FP32, FP32_IN_OLD_FILES}:
-        return math.inf
-    halves = (_as_half(tag, stored, own.tagged) for tag, stored in sides)
-    return max(float(distances(*halves).max(initial=0)), float(len(tags) - 1))
-
-
-def _tag(stored: bytes) -> int:
-    return int.from_bytes(stored[:TAG_BYTES], "little")
-
-
-def _as_half(tag: int, stored: bytes, count: int) -> Array:
-    if tag == FP16:
-        return np.frombuffer(stored, "<u2", count, TAG_BYTES)
-    return ties_to_even(np.frombuffer(stored, "<f4", count, TAG_BYTES))
+    return steps_of_fp16(here.weights(own), there.weights(its))
 
 
 def _line(layer: Layer) -> tuple[object, ...]:
