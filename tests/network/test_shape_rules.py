@@ -471,6 +471,10 @@ def test_parameters_that_fit_no_input_are_no_fault_of_it() -> None:
     assert remedy(unfit(pad, [(3, 32, 32)])).startswith("the input is not at fault: write a Crop")
     view = layer('Reshape 6="0w,foo(0h)"', 1)
     assert remedy(unfit(view, [(4, 6)])).startswith("the input is not at fault: correct the expression")
+    total = layer("BinaryOp 0=0", 2)
+    assert remedy(unfit(total, [(16, 8, 9), (64, 8, 9)])).startswith("where weights make both, no size")
+    for other in ((64, 8, 8), (16, 9, 9)):
+        assert remedy(unfit(total, [(16, 8, 9), other])).startswith("feed the size")
 
 
 sizes = st.integers(1, 9)

@@ -13,6 +13,7 @@ from pytest_ncnn_parity.network.graph import Layer
 from pytest_ncnn_parity.network.parameters import number
 from pytest_ncnn_parity.network.shapes.rules.reading import Shape, cdhw, listed
 
+OTHER_CHANNELS = "whose channels do not broadcast: there must be as many, or 1"
 OTHER_AXES = "which ncnn packs along other axes: all must have as many axes"
 
 
@@ -23,6 +24,8 @@ def binary_op(_: Layer, shapes: Sequence[Shape]) -> str:
     a, b = shapes
     if all(x == y or 1 in (x, y) for x, y in zip(expanded(a, b), expanded(b, a), strict=True)):
         return ""
+    if len(a) == len(b) == 3 and a[1:] == b[1:]:
+        return f"gets {listed(shapes)}, {OTHER_CHANNELS}"
     return (
         f"gets {listed(shapes)}, which do not broadcast: along each axis sizes must be equal, or one of "
         f"them 1{_ncnns_axes(a, b)}"

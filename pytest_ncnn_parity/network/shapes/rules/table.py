@@ -114,6 +114,10 @@ REMEDY_OF_NEGATIVE = (
     "the input is not at fault: write a Crop for what the Padding is to cut off, as x[:, :, 1:-1] gives "
     "in place of a negative pad, or convert the network again"
 )
+REMEDY_OF_OTHER_CHANNELS = (
+    "where weights make both, no size of an input changes that: convert the network again, which has "
+    "lost what made them as many, such as zeros that are joined to the fewer; else feed as many channels"
+)
 REMEDY_OF_OTHER_AXES = (
     "the input is not at fault: keep the axis in front of the Concat, as a Reduction with 4=1 or a "
     "Reshape does, or convert the network again"
@@ -128,6 +132,8 @@ def remedy(reason: str) -> str:
     """What to do about inputs that do not fit for a `reason` that `unfit` gave."""
     if channels.ONE_CHANNEL in reason:
         return REMEDY_OF_ONE_CHANNEL
+    if pairs.OTHER_CHANNELS in reason:
+        return REMEDY_OF_OTHER_CHANNELS
     if pairs.OTHER_AXES in reason:
         return REMEDY_OF_OTHER_AXES
     if expressions.EXPRESSION in reason:
