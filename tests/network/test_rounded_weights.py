@@ -129,6 +129,18 @@ def test_weights_that_a_norm_was_folded_into(
     assert only_rounded(models, files) == ({number} if is_rounding else set(), is_rounding)
 
 
+def test_a_product_that_is_written_otherwise_may_be_rounded_otherwise(tmp_path: Path) -> None:
+    """Nothing says that its line is the same."""
+    here = network(LINES[0], "InnerProduct fc 1 1 in0 out0 0=1 1=1 2=3")
+    view, conv = "Reshape r 1 1 in0 x 0=1 1=1 2=-1", "Convolution fc 1 1 x out0 0=1 1=1 5=1 6=3"
+    files = tmp_path / "here", tmp_path / "there"
+    for path, content in zip(files, (bytes_of(), bytes_of((0x3C01, 0x0400, 0xBC00))), strict=True):
+        path.write_bytes(content[:-4])
+    models = replace(counterparts(here, network(LINES[0], view, conv), files), halves=(1, 1))
+    assert rounded(models, files) == {1}
+    assert only_rounded(models, files) == (set(), False)
+
+
 def test_steps_of_fp16() -> None:
     values = [(1.0, 1.0), (1.0, 1 + 2**-10), (2**-14, 2**-20), (2**-24, -(2**-24)), (65504.0, np.inf)]
     sides = (np.float16(one).view("<u2") for one in zip(*values, strict=True))

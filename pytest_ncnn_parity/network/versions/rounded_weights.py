@@ -110,16 +110,23 @@ def _read(graph: Graph, file: BinaryIO, opened: ExitStack) -> InOneFile:
 
 def _found(models: Counterparts, own: InOneFile, its: InOneFile) -> Iterator[Apart]:
     for here, there in models.pairs:
-        if [one.type for one in here] != [one.type for one in there]:
-            steps = folded_apart(own, here, its, there)
-            yield Apart(here, there, steps, unlike=steps > 1)
-            continue
-        for mine, theirs in zip(here, there, strict=True):
-            parts = own.read.get(mine.number, []), its.read.get(theirs.number, [])
-            if parts[0] and len(parts[0]) == len(parts[1]):
-                steps = max(_steps(own, its, *pair) for pair in zip(*parts, strict=True))
-                unlike = steps > 1 or _line(mine) != _line(theirs)
-                yield Apart((mine,), (theirs,), steps, unlike)
+        if [one.type for one in here] == [one.type for one in there]:
+            for mine, theirs in zip(here, there, strict=True):
+                if (steps := _of_layer(own, mine, its, theirs)) is not None:
+                    unlike = steps > 1 or _line(mine) != _line(theirs)
+                    yield Apart((mine,), (theirs,), steps, unlike)
+        elif (steps := folded_apart(own, here, its, there)) <= 1:
+            yield Apart(here, there, steps, unlike=False)
+        elif (alone := _of_layer(own, here[0], its, there[0])) is not None:
+            yield Apart(here, there, alone, unlike=True)
+
+
+def _of_layer(own: InOneFile, here: Layer, its: InOneFile, there: Layer) -> float | None:
+    """By how many steps two layers are apart; None if they do not read as many parts."""
+    mine, theirs = own.read.get(here.number, []), its.read.get(there.number, [])
+    if not mine or len(mine) != len(theirs):
+        return None
+    return max(_steps(own, its, *pair) for pair in zip(mine, theirs, strict=True))
 
 
 def _steps(here: InOneFile, there: InOneFile, own: Piece, its: Piece) -> float:
