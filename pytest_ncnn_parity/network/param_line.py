@@ -33,7 +33,9 @@ WHOLE = re.compile(r"[-+]?\d{1,10}", re.ASCII)
 _INTEGER = re.compile(r"[-+]?\d+", re.ASCII)
 _FLOAT = re.compile(r"[-+]?(\d+\.\d*|\.\d+|\d+(?=[eE]))([eE][-+]?\d+)?", re.ASCII)
 _STRING = re.compile(r'["A-Za-z]')
-_NO_FINITE = re.compile(r"inf|infinity|nan", re.ASCII | re.IGNORECASE)
+_NO_FINITE = re.compile(r"([-+]?)(inf|infinity|nan)", re.ASCII | re.IGNORECASE)
+_LARGEST = "3.4028234e+38"
+_BY_VERSION = "by its version ncnn refuses this, reads 0, or takes the parameter's default"
 
 
 class Fields(NamedTuple):
@@ -135,10 +137,11 @@ def _values(given: Sequence[re.Match[str]]) -> Iterator[str]:
             yield f"{pair[1]}=: expected {_IDS}"
         elif array:
             yield from _array(pair[1], value)
-        elif _NO_FINITE.fullmatch(value):
-            largest = "" if value.lower() == "nan" else "; the largest one is 3.4028234e+38"
-            taken = "ncnn takes this for text, or for 0"
-            yield f"{pair[1]}={cut(value)}: expected a number; {taken}{largest}"
+        elif infinite := _NO_FINITE.fullmatch(value):
+            sign, what = infinite.groups()
+            most = "" if what.lower() == "nan" else f", such as {sign}{_LARGEST}"
+            taken = "ncnn refuses this" if sign else _BY_VERSION
+            yield f"{pair[1]}={value}: expected a number{most}; {taken}"
         elif pair[1] == MASK_ID or _STRING.match(value):
             continue
         elif not all(map(_number, value.removesuffix(",").split(","))):

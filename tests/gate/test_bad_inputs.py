@@ -196,6 +196,14 @@ def test_deep_pixels_would_be_clipped(mode: str, tmp_path: Path) -> None:
     assert "pixels of more than 8 bits. Save it as .npy, or with 8 bits" in said
 
 
+@pytest.mark.parametrize("color", ["gray", "rgb"])
+def test_a_picture_in_lab_colors(color: Any, tmp_path: Path) -> None:
+    """Pillow converts LAB to RGB, and to no other mode."""
+    Image.new("LAB", (4, 4), (255, 128, 128)).save(tmp_path / "x.tiff")
+    white = fed(ImageInput(str(tmp_path / "x.tiff"), color=color))
+    assert (white >= 254.0).all()
+
+
 def test_so_would_those_of_which_pillow_keeps_8_bits(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(png(4, 4, depth=16))
     with Image.open(tmp_path / "x.png") as opened:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,17 @@ def test_the_summary_names_the_folder_of_the_specs_if_it_is_not_the_top(tmp_path
         assert github.write_summary(document([case(1)]), environ, root) == ""
         assert path.read_text("utf-8").startswith(heading)
         path.unlink()
+
+
+def test_a_pipe_as_the_summary_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "summary"
+    os.mkfifo(path)
+    environ = {"GITHUB_STEP_SUMMARY": str(path)}
+    assert ": cannot be written: " in github.write_summary(document([case(1)]), environ, tmp_path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    assert github.write_summary(document([case(1)]), environ, tmp_path) == ""
+    assert os.read(reader, 20).startswith(b"## ncnn parity")
+    os.close(reader)
 
 
 def test_a_summary_stays_under_githubs_limit(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from itertools import chain, zip_longest
 from pathlib import Path
@@ -74,11 +75,21 @@ def write_summary(document: Report, environ: Environ, root: Path) -> str:
         before = path.stat().st_size if path.exists() else 0
         folder = _file("", environ, root)
         text = markdown.summary(document, MOST_SUMMARY - before - 1, "" if folder == "." else folder)
-        with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        with os.fdopen(_opened(path), "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(text + "\n")
     except OSError as error:
         return f"GITHUB_STEP_SUMMARY={name}: cannot be written: {error}"
     return ""
+
+
+def _opened(path: Path) -> int:
+    """Open a file to append to. A pipe that nobody reads is an error, instead of being waited for."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    if not hasattr(os, "O_NONBLOCK"):  # Windows, where no pipe has the path of a file
+        return os.open(path, flags)
+    file = os.open(path, flags | os.O_NONBLOCK, 0o666)
+    os.set_blocking(file, True)
+    return file
 
 
 def _red(document: Report) -> Iterator[tuple[dict[str, str], str]]:

@@ -230,6 +230,8 @@ def _image(given: ImageInput) -> Array:
             if too_large(size):
                 raise InputError(f"{path}: {too_large(size)}")
             upright = ImageOps.exif_transpose(opened)
+            if mode == "LAB":  # which Pillow converts to RGB alone
+                upright = upright.convert("RGB")
             pixels = np.asarray(upright.convert("L" if given.color == "gray" else "RGB"))
     except InputError:
         raise
