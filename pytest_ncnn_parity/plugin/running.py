@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_ncnn_parity import options
+from pytest_ncnn_parity.base.sigterm import Sigterm
 from pytest_ncnn_parity.engine.early import EarlyWorker
 from pytest_ncnn_parity.nodes import SESSION, NodeHooks, SpecFile
 from pytest_ncnn_parity.plugin.case_protocol import CaseProtocol
@@ -25,8 +26,11 @@ FOLDERS: Any = getattr(pytest, "Directory", ())  # pytest 7 has no collector for
 class RunningHooks:
     """The hooks of every process that collects and runs cases."""
 
-    def __init__(self, config: pytest.Config, asked: options.Options, early: EarlyWorker) -> None:
+    def __init__(
+        self, config: pytest.Config, asked: options.Options, early: EarlyWorker, sigterm: Sigterm
+    ) -> None:
         self._config = config
+        self._sigterm = sigterm
         self._progress: Progress | None = None
         xdist: dict[str, Any] = getattr(config, "workerinput", {})
         share = xdist.get("ncnn_parity_share")
@@ -65,8 +69,14 @@ class RunningHooks:
     def pytest_runtest_makereport(self) -> None:
         self._show_nothing()
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self) -> None:
+        self._sigterm.ending()
         self._show_nothing()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self) -> None:
+        self._sigterm.ending()
 
     def pytest_internalerror(self) -> None:
         self._show_nothing()

@@ -26,6 +26,14 @@ from pytest_ncnn_parity.engine.spawn import Order
 pytestmark = pytest.mark.once
 
 PATIENCE_SECONDS = 120.0  # on a busy machine
+SLOW_END = """
+import pathlib, pytest, time
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish():
+    pathlib.Path("ends").touch()
+    time.sleep(0.5)
+    yield
+"""
 COMPARE = "compare: [fp16-range, cpu-vs-vulkan]\n"
 
 
@@ -101,10 +109,15 @@ def test_a_run_that_is_interrupted_cleans_up_and_reports(number: signal.Signals,
     assert left(hanging) == []
 
 
-def test_a_second_sigterm_does_not_break_into_the_end_of_the_run(hanging: Path) -> None:
-    """`timeout` sends it twice: to the process, and to its group."""
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_second_signal_does_not_break_into_the_end_of_the_run(
+    first: signal.Signals, hanging: Path
+) -> None:
+    """`timeout` sends SIGTERM twice; where a job is cancelled, GitHub sends it after SIGINT."""
+    (hanging / "conftest.py").write_text(SLOW_END, "utf-8")
     with running(hanging) as process:
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(first)
+        until((hanging / "ends").exists, "the run does not end")
         process.send_signal(signal.SIGTERM)
         output, _ = process.communicate(timeout=PATIENCE_SECONDS)
     assert process.returncode == pytest.ExitCode.INTERRUPTED
