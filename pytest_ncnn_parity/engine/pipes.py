@@ -21,6 +21,7 @@ CHUNK = 1 << 16
 MESSAGE = 1 << 26  # bytes; every message is shorter
 RESULT, END = b'{"case":', b'{"end":'  # how the message with a result and the one after the last begin
 POLL_SECONDS = 0.2
+MOST_OF_A_POLL = 2.0  # how many times longer one may take, on a busy machine
 # Waking up for each of ten thousand messages would cost more than the messages themselves, and would
 # take the interpreter's lock from a busy parent. A Linux pipe's 64 KiB take longer than this to fill.
 GATHER_SECONDS = 0.002
@@ -136,9 +137,9 @@ class Pump:
             self._wanted.clear()
 
     def _awaited_chunk(self, seconds: float) -> list[bytes] | None:
-        end = time.monotonic() + seconds
+        left = seconds
         while True:
-            left = end - time.monotonic()
+            begin = time.monotonic()
             with suppress(queue.Empty):
                 return self._chunks.get(timeout=max(0.0, min(POLL_SECONDS, left)))
             if self._process.poll() is not None:  # a child of the worker holds the pipes open
@@ -147,6 +148,8 @@ class Pump:
                 return None
             if left <= POLL_SECONDS:
                 raise queue.Empty
+            # a wait that took longer was no wait: this process was stopped, or the machine paused
+            left -= min(time.monotonic() - begin, MOST_OF_A_POLL * POLL_SECONDS)
 
     def wait_for_stderr(self, marks: int) -> None:
         """Wait until `stderr` holds everything written before the worker's mark number `marks`."""

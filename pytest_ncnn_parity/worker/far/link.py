@@ -63,7 +63,7 @@ class Link:
         self._stderr = b""
         self._end: Ended | None = None
         self._nonce = secrets.token_hex(8)
-        self._deadline = 0.0
+        self._left = self._looked = 0.0
         self._process = subprocess.Popen(
             argv(worker),
             stdin=subprocess.PIPE,
@@ -78,7 +78,7 @@ class Link:
 
     def greet(self, memory: float | None, seconds: float) -> dict[str, Any]:
         """Send the server's program, and return its greeting. Raises Late, Ended or Garbled."""
-        self._deadline = time.monotonic() + seconds
+        self._left, self._looked = seconds, time.monotonic()
         source = _source()
         first = json.dumps({"nonce": self._nonce, "memory": memory}).encode() + b"\n"
         self._write([b"%d\n" % len(source), source, first])
@@ -103,7 +103,7 @@ class Link:
         `size` returns how many bytes of data must come with an answer, or raises ValueError, which
         becomes Garbled. Raises Late, Ended or Garbled.
         """
-        self._deadline = time.monotonic() + seconds
+        self._left, self._looked = seconds, time.monotonic()
         whole = {**request, "bytes": sum(part.nbytes for part in parts)}
         self._write([json.dumps(whole).encode() + b"\n", *parts])
         return self._message(size)
@@ -223,13 +223,15 @@ class Link:
     def _refuse_late(self) -> float:
         """Give a sign of life if one is due, and return the seconds left. Raises Late if none are."""
         now = time.monotonic()
+        # it looks more often, unless this process was stopped, or the machine paused
+        self._left -= min(now - self._looked, 2 * GLANCE)
+        self._looked = now
         if now - self._glanced >= GLANCE:
             self._glanced = now
             self._glance()
-        left = self._deadline - now
-        if left <= 0:
+        if self._left <= 0:
             raise Late
-        return left
+        return self._left
 
     def _listen(self) -> bool:
         """Take what was written to stderr, and return whether it was closed."""
