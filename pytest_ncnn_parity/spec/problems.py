@@ -62,7 +62,7 @@ def of(
         place = document.place(
             loc, of_key=missing or unknown or merges or problem["loc"][-1:] == ("[key]",)
         )
-        key = problem["loc"] if missing else loc
+        key = problem["loc"] if missing and not merges else loc
         first.setdefault((place.line, place.column, key), (problem, loc))
     for (line, column, _), (problem, loc) in sorted(first.items(), key=lambda item: item[0][:2]):
         yield Place(line, column), _message(problem, loc, top)

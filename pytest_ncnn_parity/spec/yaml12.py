@@ -25,7 +25,8 @@ _PLAIN_TAGS = frozenset(
     f"tag:yaml.org,2002:{kind}"
     for kind in "str int float bool null map seq timestamp merge value binary".split()
 )
-_INT = re.compile(r"[-+]?[0-9]{1,4000}")
+_INT = re.compile(r"[-+]?[0-9]+")
+_MOST_DIGITS = 4000  # Python refuses integers of more than 4300
 _BASED = re.compile(r"0x[0-9a-fA-F]{1,64}|0o[0-7]{1,64}")
 _FLOAT = re.compile(r"[-+]?(\.\d+|\d+(\.\d*)?)([eE][-+]?\d+)?", re.ASCII)
 _PLAIN = re.compile(r"[A-Za-z_][\w./-]*", re.ASCII)
@@ -192,7 +193,7 @@ def _scalar(text: str) -> Any:
     if text in _WORDS:
         return _WORDS[text]
     if _INT.fullmatch(text):
-        return int(text)
+        return int(text) if len(text) <= _MOST_DIGITS else text
     if _BASED.fullmatch(text):
         return int(text, 0)
     if _FLOAT.fullmatch(text):

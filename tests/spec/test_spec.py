@@ -113,7 +113,7 @@ def test_places_are_found_by_path(tmp_path: Path) -> None:
         ("masks: {a: 256}", "3:12: masks.a: .*expected 255 or less; found 256"),
         ("masks: {a: -1}", "3:12: masks.a: .*; found -1"),
         ("masks: {a: 18.0}", "3:12: masks.a: .*; found 18.0"),
-        (f"masks: {{a: {'9' * 5000}}}", "3:12: masks.a: "),
+        (f"masks: {{a: {'9' * 5000}}}", "3:12: masks.a: .*whole number; found '999"),
         (f"masks: {{a: 0x{'f' * 3000}}}", "3:12: masks.a: .*expected a whole number"),
         ("masks: {a: true}", "3:12: masks.a: .*; found true"),
         ("masks: {a: on}", "3:12: masks.a: .*; found 'on'"),
@@ -136,6 +136,11 @@ def test_an_error_has_its_place_and_a_guess(text: str, error: str, tmp_path: Pat
 def test_a_sample_and_a_source_merge_nothing(sample: str, place: str, tmp_path: Path) -> None:
     (error,) = errors(tmp_path, LEAST.replace("{in0: {random: normal}}", sample))
     assert error == f"{place}: the key '<<': YAML 1.2 merges no mappings; write its keys here"
+
+
+def test_a_merge_that_leaves_a_key_out_is_one_error(tmp_path: Path) -> None:
+    (error,) = errors(tmp_path, LEAST.replace("param: net.param", "<<: {param: net.param}"))
+    assert error.startswith("1:9: the key '<<': YAML 1.2 merges no mappings")
 
 
 @pytest.mark.parametrize("name", ["a b", "a::b", "a/b", "'[a]'", "''"])
