@@ -84,14 +84,25 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
         text = printed(asked, config.invocation_params.dir)
     except OptionsError as error:
         raise pytest.UsageError(str(error)) from None
-    try:
-        sys.stdout.buffer.write(text.encode())
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.stdout.flush()  # of what is left, which would be written once more at the end
-        raise pytest.UsageError(f"the output could not be written: {error.strerror}") from None
+    _print(text)
     return pytest.ExitCode.OK
+
+
+def _print(text: str) -> None:
+    """Write `text` to stdout as it is, in UTF-8. Raises UsageError where that fails."""
+    out: Any = sys.stdout  # None if it is closed; in a notebook a stream that takes only text
+    if out is None:
+        raise pytest.UsageError("the output could not be written: stdout is closed")
+    try:
+        if hasattr(out, "buffer"):
+            out.buffer.write(text.encode())
+        else:
+            out.write(text)
+        out.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
+        out.flush()  # of what is left, which would be written once more at the end
+        raise pytest.UsageError(f"the output could not be written: {error.strerror}") from None
 
 
 def pytest_configure(config: pytest.Config) -> None:

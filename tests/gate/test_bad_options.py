@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import networks
 import pytest
+
+from pytest_ncnn_parity import plugin
 
 NUMBERS = ("timeout", "fix-runs", "fix-seconds")
 
@@ -177,3 +180,17 @@ def test_a_full_disk_is_one_error(
         )
     assert process.returncode == pytest.ExitCode.USAGE_ERROR
     assert process.stderr.strip() == "ERROR: the output could not be written: No space left on device"
+
+
+def test_what_is_printed_without_a_file_as_stdout(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A notebook takes text alone, and a shell's `>&-` closes stdout."""
+    config = pytester.parseconfig("--ncnn-parity-schema=spec")
+    notebook = io.StringIO()
+    monkeypatch.setattr("sys.stdout", notebook)
+    assert plugin.pytest_cmdline_main(config) == pytest.ExitCode.OK
+    assert '"$schema"' in notebook.getvalue()
+    monkeypatch.setattr("sys.stdout", None)
+    with pytest.raises(pytest.UsageError, match="could not be written: stdout is closed"):
+        plugin.pytest_cmdline_main(config)
