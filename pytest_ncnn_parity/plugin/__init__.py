@@ -123,7 +123,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not source.gate_wanted:
         config.pluginmanager.register(HintingHooks(), "ncnn_parity_hinting")
         return
-    from pytest_ncnn_parity.base.sigterm import Sigterm
+    from pytest_ncnn_parity.base.end_signals import EndSignals
     from pytest_ncnn_parity.engine.early import EarlyWorker
     from pytest_ncnn_parity.option_names import unknown
     from pytest_ncnn_parity.option_values import OptionsError, read
@@ -132,8 +132,8 @@ def pytest_configure(config: pytest.Config) -> None:
         asked = read(source, unknown(config.inipath, config.getoption("override_ini") or ()))
     except OptionsError as error:
         raise pytest.UsageError(str(error)) from None
-    sigterm = Sigterm()
-    config.add_cleanup(sigterm.restore)
+    end_signals = EndSignals()
+    config.add_cleanup(end_signals.restore)
     runs_nothing = any(config.getoption(name, None) for name in RUN_NOTHING)
     early = EarlyWorker()
     config.add_cleanup(early.close)
@@ -149,7 +149,7 @@ def pytest_configure(config: pytest.Config) -> None:
             config.pluginmanager.register(reporting, "ncnn_parity_reporting")
     except OptionsError as error:
         raise pytest.UsageError(str(error)) from None
-    config.pluginmanager.register(RunningHooks(config, asked, early, sigterm), "ncnn_parity_running")
+    config.pluginmanager.register(RunningHooks(config, asked, early, end_signals), "ncnn_parity_running")
     # Searching all that was imported, and at exit all that a gate has made, for garbage would take a
     # short one a tenth of its time.
     config.stash[FREEZES] = True

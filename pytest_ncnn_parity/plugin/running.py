@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_ncnn_parity import options
-from pytest_ncnn_parity.base.sigterm import Sigterm
+from pytest_ncnn_parity.base.end_signals import EndSignals
 from pytest_ncnn_parity.engine.early import EarlyWorker
 from pytest_ncnn_parity.nodes import SESSION, NodeHooks, SpecFile
 from pytest_ncnn_parity.plugin.case_protocol import CaseProtocol
@@ -27,10 +27,10 @@ class RunningHooks:
     """The hooks of every process that collects and runs cases."""
 
     def __init__(
-        self, config: pytest.Config, asked: options.Options, early: EarlyWorker, sigterm: Sigterm
+        self, config: pytest.Config, asked: options.Options, early: EarlyWorker, end_signals: EndSignals
     ) -> None:
         self._config = config
-        self._sigterm = sigterm
+        self._end_signals = end_signals
         self._progress: Progress | None = None
         xdist: dict[str, Any] = getattr(config, "workerinput", {})
         share = xdist.get("ncnn_parity_share")
@@ -71,12 +71,12 @@ class RunningHooks:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_keyboard_interrupt(self) -> None:
-        self._sigterm.ending()
+        self._end_signals.ending()
         self._show_nothing()
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self) -> None:
-        self._sigterm.ending()
+        self._end_signals.ending()
 
     def pytest_internalerror(self) -> None:
         self._show_nothing()

@@ -92,7 +92,9 @@ def left(folder: Path) -> list[Any]:
     return [*descendants.below(temporary), *(p for p in temporary.iterdir() if "parity" in p.name)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name
+)
 def test_a_run_that_is_interrupted_cleans_up_and_reports(number: signal.Signals, hanging: Path) -> None:
     with running(hanging) as process:
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""SIGTERM ends a run as Ctrl-C does: workers are ended, files are removed, reports are written."""
+"""SIGTERM and SIGHUP end a run as Ctrl-C does: workers and files are removed, reports are written."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ from typing import Any
 # group, and a job that is cancelled on GitHub gets SIGINT, SIGTERM after 7.5 s, and SIGKILL after 10 s.
 ENDING_SECONDS = 10.0
 
+# a terminal or an ssh connection that is closed sends SIGHUP, which Windows lacks
+_NAMES = ("SIGTERM", "SIGHUP")
 
-class Sigterm:
-    """Handles SIGTERM, unless somebody else already does, until it is restored."""
+
+class EndSignals:
+    """Handles the signals that ask a process to end, but none that somebody else handles or ignores."""
 
     def __init__(self) -> None:
         self._ending_since = -math.inf
-        untouched = signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-        if untouched and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, self._received)
+        if threading.current_thread() is not threading.main_thread():
+            return
+        for number in _numbers():
+            if signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, self._received)
 
     def ending(self) -> None:
         """The run is ending, by itself or by Ctrl-C."""
@@ -29,19 +34,24 @@ class Sigterm:
             self._ending_since = time.monotonic()
 
     def restore(self) -> None:
-        if signal.getsignal(signal.SIGTERM) == self._received:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in _numbers():
+            if signal.getsignal(number) == self._received:
+                signal.signal(number, signal.SIG_DFL)
 
     @property
     def _is_ending(self) -> bool:
         return time.monotonic() - self._ending_since <= ENDING_SECONDS
 
-    def _received(self, *_: Any) -> None:
+    def _received(self, number: int, _: Any) -> None:
         if self._is_ending:
             return
         self.ending()
         if not _interrupted():
-            raise KeyboardInterrupt("SIGTERM")
+            raise KeyboardInterrupt(signal.Signals(number).name)
+
+
+def _numbers() -> list[signal.Signals]:
+    return [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
 def _interrupted() -> bool:
