@@ -204,11 +204,40 @@ def test_a_picture_in_lab_colors(color: Any, tmp_path: Path) -> None:
     assert (white >= 254.0).all()
 
 
-def test_so_would_those_of_which_pillow_keeps_8_bits(tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_bytes(png(4, 4, depth=16))
+def tiff(bits: int) -> bytes:
+    """A TIFF of 4x4 colors, each of so many bits."""
+    data = bytes(4 * 4 * 3 * bits // 8)
+    tags = {256: 4, 257: 4, 258: 122, 259: 1, 262: 2, 273: 128, 277: 3, 278: 4, 279: len(data)}
+    entries = [struct.pack("<HHII", tag, 3, 3 if tag == 258 else 1, tags[tag]) for tag in tags]
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(entries) + bytes(4)
+    return head + struct.pack("<HHH", bits, bits, bits) + data
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        png(4, 4, depth=16),
+        b"P6 4 4 4095 " + bytes(96),
+        b"P3 4 4 65535 " + b"256 " * 48,
+        tiff(16),
+    ],
+    ids=["png", "ppm", "plain-ppm", "tiff"],
+)
+def test_so_would_those_of_which_pillow_keeps_8_bits(raw: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(raw)
     with Image.open(tmp_path / "x.png") as opened:
         assert opened.mode == "RGB", "as of 8 bits"
     assert "pixels of more than 8 bits" in problem(ImageInput(str(tmp_path / "x.png")))
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"P6 4 4 255 " + bytes(48), b"P3 4 4 255 " + b"0 " * 48, b"P3 4 4 15 " + b"0 " * 48, tiff(8)],
+    ids=["ppm", "plain-ppm", "few-bits", "tiff"],
+)
+def test_pixels_of_8_bits_and_less_are_fed(raw: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(raw)
+    assert fed(ImageInput(str(tmp_path / "x.png"))).shape == (3, 4, 4)
 
 
 def test_no_image_starts_another_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

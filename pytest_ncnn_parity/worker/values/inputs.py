@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import ncnn
 import numpy as np
@@ -195,6 +195,7 @@ def _resized(pixels: Array, width: int, height: int) -> Array:
 _DEEP = ("I", "F")
 _TOO_DEEP = "pixels of more than 8 bits. Save it as .npy, or with 8 bits"
 _PNG, _PNG_DEPTH = b"\x89PNG\r\n\x1a\n", 24  # its first bytes, and where its IHDR has the bit depth
+_BITS_PER_SAMPLE = 258  # the tag of a TIFF
 _EPS = (b"%!PS", b"\xc5\xd0\xd3\xc6")
 
 
@@ -206,6 +207,13 @@ def _refuse_by_head(path: str) -> None:
         raise InputError(f"{path}: {_TOO_DEEP}")
     if head.startswith(_EPS):
         raise InputError(f"{path}: cannot be read as an image: an EPS is a program that draws one")
+
+
+def _loses_bits(opened: Any) -> bool:
+    """Whether the colors of a TIFF or PPM have more than the 8 bits that Pillow keeps of them."""
+    bits = getattr(opened, "tag_v2", {}).get(_BITS_PER_SAMPLE, 8)
+    largest = [tile[3][1] for tile in opened.tile if tile[0].startswith("ppm")]
+    return bool(np.max(bits) > 8 or max(largest, default=0) > 255)
 
 
 def _image(given: ImageInput) -> Array:
@@ -225,7 +233,7 @@ def _image(given: ImageInput) -> Array:
         _refuse_by_head(path)
         with Image.open(path) as opened:
             mode, size = opened.mode, (3, opened.height, opened.width)
-            if mode.startswith(_DEEP):
+            if mode.startswith(_DEEP) or _loses_bits(opened):
                 raise InputError(f"{path}: {_TOO_DEEP}")
             if too_large(size):
                 raise InputError(f"{path}: {too_large(size)}")
