@@ -66,7 +66,10 @@ class Signs:
         return read[0] if keeps and len(set(read)) == 1 else 0.0
 
     def _of_number(self, layer: Layer, read: float) -> float:
-        sign = copysign(1.0, decimal_or_inf(layer, 2))
+        second = decimal_or_inf(layer, 2)
+        sign = copysign(1.0, second)
+        if op_type(layer) == Binary.POW and second % 2.0 == 0.0:
+            return 1.0
         if op_type(layer) in _SCALING:
             return read * sign
         return read if op_type(layer) == Binary.ADD and read == sign else 0.0

@@ -249,6 +249,8 @@ EXP = "UnaryOp exp x out 0=7"
         (["Softplus s in0 s", "UnaryOp n s x 0=1"], True),
         (["UnaryOp s in0 s 0=4", "BinaryOp n s x 0=2 1=1 2=-0.5"], True),
         (["Split f in0 a b", "BinaryOp s a,b s 0=2", "BinaryOp n s x 0=3 1=1 2=-0.5"], True),
+        (["BinaryOp s in0 s 0=6 1=1 2=2.0", "UnaryOp n s x 0=1"], True),
+        (["BinaryOp s in0 s 0=6 1=1 2=3.0", "UnaryOp n s x 0=1"], False),
         (["UnaryOp s in0 s 0=4", "Reduction r s r 0=0 5=1", "UnaryOp n r x 0=1"], True),
         (["AbsVal d in0 d", "ReLU s in0 s", "BinaryOp m s,d m 0=2", "UnaryOp n m x 0=1"], True),
         (["Softplus s in0 s", "UnaryOp n s m 0=1", "BinaryOp a m x 0=0 1=1 2=-1.0"], True),
