@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import networks
@@ -12,7 +11,6 @@ import quantized
 from conftest import Gate
 from network import Network
 
-from pytest_ncnn_parity.base.errors import ParityError
 from pytest_ncnn_parity.engine.protocol import Model
 from pytest_ncnn_parity.network import param
 from pytest_ncnn_parity.network.weight_tags import BF16, FP16, FP32
@@ -44,26 +42,6 @@ def problem(folder: Path) -> str:
         look(folder)
     assert caught.value.step.of_files
     return "\n".join([caught.value.death.detail, *caught.value.death.lines])
-
-
-@pytest.mark.parametrize("name", ["net.bin", "net.param"])
-@pytest.mark.parametrize("becomes", ["shorter", "another", "gone"])
-def test_a_file_that_changes_is_not_tested_on(becomes: str, name: str, tmp_path: Path) -> None:
-    """Reference and candidate are not loaded at the same time, and would be two models."""
-    networks.convolution(tmp_path)
-    model, files, path = model_in(tmp_path), checked_files(), tmp_path / name
-    graph = param.read(model.param)
-    assert files.weights(model, graph) == files.weights(model, graph)
-    content = path.read_bytes()
-    path.unlink()
-    if becomes != "gone":
-        path.write_bytes(content[: len(content) // 2] if becomes == "shorter" else content[::-1])
-    said = f"{path} {'was removed' if becomes == 'gone' else 'has changed'} while it was tested"
-    with pytest.raises(ParityError, match=said):
-        files.weights(model, graph)
-    from_text = replace(model, text="7767517")
-    if name == "net.param":
-        assert files.weights(from_text, graph), "ncnn does not read the file again"
 
 
 def test_the_bytes_of_every_layer_are_known(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ from pytest_ncnn_parity.worker.values.kept_trajectory import KeptTrajectory
 from pytest_ncnn_parity.worker.values.recalled import Trace
 from pytest_ncnn_parity.worker.weights.checked_files import CheckedFiles
 from pytest_ncnn_parity.worker.weights.layer_weights import LayerWeights
+from pytest_ncnn_parity.worker.weights.unchanged import Unchanged
 
 SEARCH_BYTES = 1 << 30  # of the values that are kept during a search
 
@@ -55,13 +56,17 @@ class Pool:
         self._registry = Registry(enter)
         self.trajectory = KeptTrajectory()
         self.files = CheckedFiles(self._registry, enter)
+        self._unchanged = Unchanged()
         self._weights: dict[tuple[str, str], LayerWeights] = {}  # by .param and .bin
 
     def prepare(self, job: Job) -> None:
         """Drop the networks that neither `job` nor the search it belongs to uses.
 
-        Outside of searches the unpatched ones stay if there is room: the next job is about them.
+        Outside of searches the unpatched ones stay if there is room: the next job is about them. Raises
+        ParityError if a file has changed since it was first used.
         """
+        for model in job.models:
+            self._unchanged.check(model)
         self._far.prepare(job.workers)
         self.trajectory.prepare(job)
         remember = isinstance(job, Judge) and job.remember
@@ -205,6 +210,7 @@ class Pool:
 
     def _fresh(self, job: Job, load: Load) -> LoadedNet:
         graph = self.graph(load.model)
+        self._unchanged.check(load.model)
         self.files.weights(load.model, graph)
         machine = None if load.spec.worker is None else self._far.of(load.spec.worker)
         net = None if machine else self._registry.net(load.model, graph)

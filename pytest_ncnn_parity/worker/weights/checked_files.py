@@ -27,7 +27,6 @@ from pytest_ncnn_parity.network.shapes.rules.table import RULES
 from pytest_ncnn_parity.network.weight_tags import BF16, FP16, INT8, SIZES, TABLE_BYTES
 from pytest_ncnn_parity.worker.custom_layers import Registry, blamed
 from pytest_ncnn_parity.worker.failures import StepFailed
-from pytest_ncnn_parity.worker.weights.unchanged import Unchanged
 
 MAX_HEADED = 3  # operators in the first line
 MAX_OPERATORS = 20  # the most operators that one message names
@@ -82,7 +81,6 @@ class CheckedFiles:
         self._registry = registry
         self._enter = enter
         self._known: dict[tuple[str, str], Weights | StepFailed] = {}
-        self._unchanged = Unchanged()
 
     def unread(self, model: Model) -> int:
         """Return how many bytes of the weights file no layer reads; 0 if it was not checked."""
@@ -90,11 +88,7 @@ class CheckedFiles:
         return weights.unread if isinstance(weights, Weights) else 0
 
     def weights(self, model: Model, graph: Graph) -> Weights:
-        """Return the weights of `model`.
-
-        Raises StepFailed, with the reason, if it cannot be loaded; ParityError if a file has changed.
-        """
-        self._unchanged.check(model)
+        """Return the weights of `model`. Raises StepFailed, with the reason, if it cannot be loaded."""
         key = (model.param, model.bin)
         if key not in self._known:
             try:
