@@ -82,6 +82,69 @@ def test_whether_nothing_else_differs(
     assert only_rounded(models, files) == (set(), False)
 
 
+FIRST, FACTOR_OF_1_03 = (LINES[0], f"{LINES[1]} 9=1"), "BinaryOp m 1 1 {} {} 0=2 1=1 2=1.03"
+SMALL, LAST = "BinaryOp s 1 1 {} s 1=1 2=0.01", "Scale last 1 1 {} t 0=1"
+SUM, GEMM = "BinaryOp sum 2 1 {} {} out0", "Gemm g 1 1 in0 out0 3=1 5=1 6=1 7=1 8=1 9=3 10=0 {}"
+
+
+@pytest.mark.parametrize(
+    ("own", "its", "expected"),
+    [
+        ([LINES[2]], [FACTOR_OF_1_03.format("a", "b"), "Scale last 1 1 b out0 0=1"], ({1}, False)),
+        ([LINES[2]], ["Scale last 1 1 a b 0=1", FACTOR_OF_1_03.format("b", "out0")], ({1}, False)),
+        (["Scale last 1 1 a b 0=1", "Flip f 1 1 b out0"], [LINES[2]], ({1}, False)),
+        (["Scale last 1 1 a b 0=1", "GELU f 1 1 b out0"], [LINES[2]], ({1}, False)),
+        (
+            ["Scale last 1 1 a b 0=1", "ELU e 1 1 b out0 0=1.0"],
+            ["Scale last 1 1 a b 0=1", "ELU e 1 1 b out0 0=0.9"],
+            ({1}, False),
+        ),
+        (["Reshape r 1 1 a b 0=1", "Scale last 1 1 b out0 0=1"], [LINES[2]], ({1}, True)),
+        (["Split s 1 1 a b", "Scale last 1 1 b out0 0=1"], [LINES[2]], ({1}, True)),
+        (  # another value is read
+            [SMALL.format("a"), LAST.format("s"), SUM.format("t", "s")],
+            [SMALL.format("a"), LAST.format("a"), SUM.format("t", "s")],
+            ({1}, False),
+        ),
+        (
+            [SMALL.format("a"), LAST.format("s"), SUM.format("t", "s")],
+            [SMALL.format("a"), LAST.format("s"), SUM.format("s", "t")],
+            ({1}, True),
+        ),
+    ],
+)
+def test_whether_layers_are_connected_alike(
+    own: list[str], its: list[str], expected: tuple[set[int], bool], tmp_path: Path
+) -> None:
+    files = tmp_path / "here", tmp_path / "there"
+    for path, weights in zip(files, (WEIGHTS, (0x3C01, 0x0400, 0xBC00)), strict=True):
+        path.write_bytes(bytes_of(weights))
+    models = counterparts(network(*FIRST, *own), network(*FIRST, *its), files)
+    assert only_rounded(replace(models, halves=(1, 1)), files) == expected
+
+
+@pytest.mark.parametrize(
+    ("own", "its", "is_rounding"),
+    [
+        (LINES[1], LINES[1], True),
+        (LINES[1], f"{FACTOR_OF_1_03.format('in0', 'x')}|{LINES[1].replace('in0', 'x')}", False),
+        (f"{FACTOR_OF_1_03.format('in0', 'x')}|{LINES[1].replace('in0', 'x')}", LINES[1], False),
+        (GEMM.format(""), GEMM.format("31=16"), True),
+        (GEMM.format(""), GEMM.format("1=0.0"), False),  # beta: it adds no bias any more
+    ],
+)
+def test_a_layer_that_reads_or_says_something_else_is_no_rounding(
+    own: str, its: str, is_rounding: bool, tmp_path: Path
+) -> None:
+    files = tmp_path / "here", tmp_path / "there"
+    for path, weights in zip(files, (WEIGHTS, (0x3C01, 0x0400, 0xBC00)), strict=True):
+        tag = bytes(4 if "Gemm" in own else 0)  # of the bias
+        path.write_bytes(bytes_of(weights)[:-8] + tag + struct.pack("<f", BIAS))
+    models = counterparts(*(network(LINES[0], *lines.split("|")) for lines in (own, its)), files)
+    found, nothing_else = only_rounded(replace(models, halves=(1, 1)), files)
+    assert (bool(found), nothing_else) == (is_rounding, is_rounding)
+
+
 APART = (
     LINES[0],
     "InnerProduct fc 1 1 in0 a 0=2 1=1 2=4",

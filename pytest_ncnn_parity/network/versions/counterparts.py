@@ -13,6 +13,7 @@ from functools import cached_property
 from pytest_ncnn_parity.base.frozen import Frozen
 from pytest_ncnn_parity.network.graph import Graph, Layer
 from pytest_ncnn_parity.network.int8 import rounds_to_int8
+from pytest_ncnn_parity.network.versions.connected import computing, connected_alike
 from pytest_ncnn_parity.network.versions.match import PLACE, STRUCTURE, MatchedBy
 from pytest_ncnn_parity.network.versions.units import Units, is_copy
 
@@ -219,6 +220,16 @@ class Counterparts(Frozen):
 
         changed = [unit for n, unit in enumerate(own.units) if not is_kept(n)]
         return frozenset(layer.number for unit in changed for layer in unit.layers)
+
+    @cached_property
+    def connected_alike(self) -> tuple[frozenset[int], bool]:
+        """The layers here whose match reads the same values, and whether both networks are alike."""
+        own, other = self._own, self._other
+        partner = {unit: there for unit, (there, _) in self.units.items()}
+        alike = connected_alike(own, other, partner)
+        whole = computing(own) <= alike and computing(other) <= {partner[unit] for unit in alike}
+        whole &= not (self.moved or self.exchanged)
+        return frozenset(layer.number for unit in alike for layer in own.units[unit].layers), whole
 
     @cached_property
     def moved(self) -> list[str]:

@@ -104,7 +104,7 @@ def differences(
     if own is not None and its is not None and not own.is_same(its, math.inf):
         yield Difference("input's activation", str(own), str(its))
     padded = any(one.type == "Padding" for one in (*replaced, *layers))
-    here, there = _stated(core), _stated(other)
+    here, there = stated(core), stated(other)
     for name in (one for one in here if one in there and core.type == other.type):
         if _is_same(here[name], there[name]) or (padded and name.startswith("pad_")):
             continue
@@ -194,7 +194,7 @@ def _clip(least: float, most: float) -> Activation:
     return Activation(_NONE) if ends == (-math.inf, math.inf) else Activation(_CLIP, ends)
 
 
-def _stated(layer: Layer) -> dict[str, float]:
+def stated(layer: Layer) -> dict[str, float]:
     """The parameters of `layer` by name, without those of unknown or no effect."""
     found: dict[str, float] = {}
     for name, (key, default) in _PARAMETERS.get(layer.type, {}).items():

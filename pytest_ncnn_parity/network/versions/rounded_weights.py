@@ -24,6 +24,7 @@ from pytest_ncnn_parity.network.versions.folding import (
     is_activation,
     lasting,
 )
+from pytest_ncnn_parity.network.versions.kept_by_quantizing import stated
 from pytest_ncnn_parity.network.versions.units import is_copy
 from pytest_ncnn_parity.network.versions.weight_digests import Piece, pieces
 from pytest_ncnn_parity.network.weight_tags import has_tagged_weights
@@ -73,13 +74,14 @@ def only_rounded(models: Counterparts, files: Files) -> tuple[frozenset[int], bo
     """The layers here that are those there, but for weights that are each at most one step of fp16 off.
 
     Their lines say the same, and all else that they read is the same. Also returns whether there are
-    such layers, and all that the others read is the same.
+    such layers, all that the others read and say is the same, and so is how layers are connected.
     """
     if not any(models.halves):
         return frozenset(), False
     apart, complete = _compared(models, files)
-    found = frozenset(one.here[-1].number for one in apart if one.rounded and not one.unlike)
-    return found, bool(found) and complete and not any(one.unlike for one in apart)
+    alike, whole = models.connected_alike
+    found = frozenset(one.here[-1].number for one in apart if one.rounded and not one.unlike) & alike
+    return found, bool(found) and whole and complete and not any(one.unlike for one in apart)
 
 
 def _changes(layer: Layer) -> bool:
@@ -112,9 +114,10 @@ def _found(models: Counterparts, own: InOneFile, its: InOneFile) -> Iterator[Apa
     for here, there in models.pairs:
         if [one.type for one in here] == [one.type for one in there]:
             for mine, theirs in zip(here, there, strict=True):
-                if (steps := _of_layer(own, mine, its, theirs)) is not None:
-                    unlike = steps > 1 or _line(mine) != _line(theirs)
-                    yield Apart((mine,), (theirs,), steps, unlike)
+                steps = _of_layer(own, mine, its, theirs)
+                unlike = (steps or 0) > 1 or _line(mine) != _line(theirs)
+                if steps is not None or unlike:
+                    yield Apart((mine,), (theirs,), steps or 0, unlike)
         elif (steps := folded_apart(own, here, its, there)) <= 1:
             yield Apart(here, there, steps, unlike=False)
         elif (alone := _of_layer(own, here[0], its, there[0])) is not None:
@@ -142,6 +145,9 @@ def _steps(here: InOneFile, there: InOneFile, own: Piece, its: Piece) -> float:
 
 
 def _line(layer: Layer) -> tuple[object, ...]:
-    """What the line of `layer` says of what it computes."""
+    """What the line of `layer` says of what it computes; of an Input and of a view only the operator."""
+    if layer.type in VIEWS | {"Input"}:
+        return (layer.type,)
     changed = CHANGED_BY_FOLDING.get(layer.type, frozenset()) | WITH_OFFSETS.get(layer.type, frozenset())
-    return layer.type, lasting(layer), {key: layer.params.get(key, "0") for key in changed}
+    as_written = {key: layer.params.get(key, "0") for key in changed}
+    return layer.type, lasting(layer), stated(layer), as_written
