@@ -232,8 +232,14 @@ def test_so_would_those_of_which_pillow_keeps_8_bits(raw: bytes, tmp_path: Path)
 
 @pytest.mark.parametrize(
     "raw",
-    [b"P6 4 4 255 " + bytes(48), b"P3 4 4 255 " + b"0 " * 48, b"P3 4 4 15 " + b"0 " * 48, tiff(8)],
-    ids=["ppm", "plain-ppm", "few-bits", "tiff"],
+    [
+        b"P6 4 4 255 " + bytes(48),
+        b"P3 4 4 255 " + b"0 " * 48,
+        b"P3 4 4 15 " + b"0 " * 48,
+        b"P1 4 4 " + b"1 " * 16,
+        tiff(8),
+    ],
+    ids=["ppm", "plain-ppm", "few-bits", "plain-pbm", "tiff"],
 )
 def test_pixels_of_8_bits_and_less_are_fed(raw: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(raw)

@@ -212,7 +212,8 @@ def _refuse_by_head(path: str) -> None:
 def _loses_bits(opened: Any) -> bool:
     """Whether the colors of a TIFF or PPM have more than the 8 bits that Pillow keeps of them."""
     bits = getattr(opened, "tag_v2", {}).get(_BITS_PER_SAMPLE, 8)
-    largest = [tile[3][1] for tile in opened.tile if tile[0].startswith("ppm")]
+    given = [tile[3] for tile in opened.tile if tile[0].startswith("ppm")]
+    largest = [one[1] for one in given if isinstance(one, tuple)]  # a bitmap states none
     return bool(np.max(bits) > 8 or max(largest, default=0) > 255)
 
 
