@@ -85,7 +85,8 @@ def test_each_red_model_has_its_layer_cause_and_fix(
     assert {line.split()[0] for line in decoder if line} == {"6", "7"}, "the lines of the samples"
     assert sum(line.startswith("  evidence: read in fp16 by: eps_15") for line in failures) == 1
     assert sum("UnaryOp          rsqrt_15" in line for line in failures) == 1
-    assert any("2882793.25" in line for line in failures), "what differs is shown for each sample"
+    # the last digits depend on how many terms a processor adds up at once
+    assert any("reaches 288279" in line for line in failures), "what differs is shown for each sample"
 
 
 @pytest.mark.usefixtures("on_80_columns")

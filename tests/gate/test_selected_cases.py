@@ -47,9 +47,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[Job]:
 @pytest.fixture
 def run(tmp_path: Path) -> Iterator[Callable[..., SpecRun]]:
     made: list[SpecRun] = []
+    networks.chain(tmp_path)
 
     def make(first: str = "0.5", cores: int = 2) -> SpecRun:
-        networks.chain(tmp_path)
         plan = check.plan(specs.load(networks.spec(tmp_path, SAMPLES.replace("FIRST", first))))
         cases = [case for one in plan.spec.comparisons for case in plan.cases(one)]
         selected = dict.fromkeys(plan.spec.inputs, cases)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import networks
 import numpy as np
 import pytest
@@ -74,7 +76,7 @@ def test_what_depends_on_such_a_kernel_is_not_the_devices_fault_either(
 def test_a_recording_of_another_shape_is_no_proof_of_a_wrong_conversion_behind_such_a_kernel(
     gate: Gate, pytester: pytest.Pytester
 ) -> None:
-    """A classifier of a vector, of which ncnn's packed Gemm makes a row for each value."""
+    """A classifier of a vector, of which ncnn's packed Gemm makes as many rows as it packs."""
     rng = np.random.RandomState(0)
     weights, read = rng.normal(0, 0.2, (10, 16)), rng.normal(0, 1, 16)
     net = Network()
@@ -89,7 +91,8 @@ def test_a_recording_of_another_shape_is_no_proof_of_a_wrong_conversion_behind_s
     networks.spec(pytester.path, f"inputs: {{s: {sample}}}\ncompare: [fp16-range]\n")
     run = gate("--ncnn-parity-fix=off")
     assert run.cases["s::golden::output:out0"]["cause"] == "reference"
-    assert "holds (10,), the network gives (16, 10)" in run.cases["s::golden::output:out0"]["message"]
+    said = r"holds \(10,\), the network gives \((8|16), 10\)"  # 16 with AVX-512
+    assert re.search(said, run.cases["s::golden::output:out0"]["message"])
 
 
 @pytest.mark.since_ncnn("1.0.20261020", "there this kernel is another")
