@@ -231,6 +231,7 @@ RULES: tuple[tuple[CauseName, Rule], ...] = (
     ("device", values.takes_16_bits_for_fp32),
     ("device", values.wrong_in_fp32),
     ("reference", reference.is_unlike_fp32),
+    ("winograd-overflow", winograd.overflows_in_fp16_alone),
     ("device", when_wrong("fp32_on_device", "fp32 on the same device is wrong as well")),
     ("device", when_right("without_packing", "right without packing, so a packed kernel is wrong")),
     ("precision", integers.handed_on_in_16_bits),

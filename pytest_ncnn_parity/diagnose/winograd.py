@@ -44,6 +44,15 @@ def overflows_inside(failure: Failure) -> Explanation | None:
     return with_trials(failure, f"{failure.seen}; a value inside winograd overflows", reaches, more)
 
 
+def overflows_in_fp16_alone(failure: Failure) -> Explanation | None:
+    """It makes inf or nan of what the device's fp32, wrong as it is, makes finite values of."""
+    fp32 = failure.evidence.trials.get("fp32_on_device")
+    breaks = failure.metrics.nan + failure.metrics.inf > 0
+    if not breaks or fp32 is None or fp32.problem or fp32.nonfinite:
+        return None
+    return overflows_inside(failure)
+
+
 def overflows(failure: Failure) -> Explanation | None:
     if not failure.collapsed or not failure.evidence.right("without_winograd"):
         return None

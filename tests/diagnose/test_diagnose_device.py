@@ -291,6 +291,18 @@ def test_an_overflow_in_winograd_is_predicted() -> None:
     assert remark(replace(passed, evidence=Evidence(inside=replace(within, bound=6e4)))) == ""
 
 
+@pytest.mark.parametrize(
+    ("in_fp32", "cause"), [(WRONG, "winograd-overflow"), (replace(WRONG, nonfinite=1), "device")]
+)
+def test_an_overflow_in_winograd_beside_a_wrong_fp32(in_fp32: Trial, cause: str) -> None:
+    """It explains nan only where fp32, wrong as it is, has none."""
+    inside = Inside("winograd F(4,3)", 64, 80000.0, "the transform of its inputs", 9e4, "")
+    result = failed([float("nan"), 2.0], [1.0, 2.0], inside=inside, fp32_on_device=in_fp32)
+    assert headline(CONV, result).endswith(f"({cause})")
+    finite = failed([1.5, 2.0], [1.0, 2.0], inside=inside, fp32_on_device=in_fp32)
+    assert headline(CONV, finite).endswith("(device)")
+
+
 def test_an_output_of_another_shape_is_the_devices() -> None:
     result = died("shape", "shape (1, 2), the reference's is (2,)", Step("compare", name="y"))
     assert headline(CONV, result) == (
