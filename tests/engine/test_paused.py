@@ -19,13 +19,13 @@ ANSWERS = "import time; time.sleep(0.5); print('done', flush=True); time.sleep(6
 
 @pytest.fixture
 def paused(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A clock that leaps by an hour between its second and its third reading."""
+    """A clock that leaps by an hour between its third and its fourth reading: within a wait."""
     readings = 0
 
     def clock() -> float:
         nonlocal readings
         readings += 1
-        return time.monotonic() + 3600.0 * (readings > 2)
+        return time.monotonic() + 3600.0 * (readings > 3)
 
     def stops(module: ModuleType) -> None:
         monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock, sleep=time.sleep))
@@ -34,7 +34,7 @@ def paused(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     stops(link)
     monkeypatch.setattr(link, "GLANCE", 0.1)
     yield
-    assert readings > 2
+    assert readings > 3
 
 
 @pytest.mark.usefixtures("paused")

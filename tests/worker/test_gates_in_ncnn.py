@@ -364,6 +364,22 @@ def test_a_softplus_has_the_unit_of_one(tmp_path: Path) -> None:
     np.testing.assert_array_equal(gates.unit("out0", whole=True), np.ones(SHAPE, np.float32))
 
 
+@pytest.mark.parametrize(
+    ("alpha", "added", "has_one"), [(1.0, 1.0, True), (0.5, 1.0, False), (1.0, 2.0, False)]
+)
+def test_an_elu_and_1_have_the_unit_of_one(
+    alpha: float, added: float, has_one: bool, tmp_path: Path
+) -> None:
+    """Others do not level off at 0."""
+    net = Network()
+    net.layer("Input", "in0", params=f"0={SHAPE[2]} 1={SHAPE[1]} 2={SHAPE[0]}")
+    net.layer("ELU", "elu", ["in0"], params=f"0={alpha}")
+    net.layer("BinaryOp", "positive", ["elu"], ["out0"], f"0=0 1=1 2={added}")
+    unit = followed(net, tmp_path)[0].unit("out0", whole=True)
+    assert (unit is not None) is has_one
+    assert unit is None or (unit == 1.0).all()
+
+
 def test_a_norm_of_one_number_has_the_unit_of_its_factor(tmp_path: Path) -> None:
     net = Network()
     net.layer("Input", "in0", params="0=40 1=40 2=3")
