@@ -37,7 +37,7 @@ def read(
         return others, problems
     # not before: they import numpy, which takes longer than all else that is imported before a gate
     from pytest_ncnn_parity.network.versions.find_counterparts import Unlike, counterparts  # noqa: PLC0415
-    from pytest_ncnn_parity.network.versions.rounded_weights import only_rounded, rounded  # noqa: PLC0415
+    from pytest_ncnn_parity.network.versions.rounded_weights import Roundings  # noqa: PLC0415
 
     for number, setup in named:
         files = setup.model
@@ -58,12 +58,10 @@ def read(
                 for format_ in (FP16, BF16)
             )
             models = replace(counterparts(graph, there, weights), halves=halves, brains=brains)
-            alone, nothing_else = only_rounded(models, weights)
+            roundings = Roundings(models, weights)
+            alone, nothing_else = roundings.proven()
             others[files] = replace(
-                models,
-                rounded=rounded(models, weights),
-                only_rounded=alone,
-                nothing_else=nothing_else,
+                models, rounded=roundings.possible(), only_rounded=alone, nothing_else=nothing_else
             )
         except param.ParamError as error:
             problems += [(None, line) for line in error.errors]

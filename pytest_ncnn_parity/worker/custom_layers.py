@@ -148,7 +148,7 @@ def blamed(model: Model, step: Step) -> Iterator[None]:
             f"ncnn {ncnn.__version__} cannot register what {model.setup} wants for one more network "
             f"({full}): update ncnn, or select fewer comparisons"
         ) from None
-    # sys.exit(), pytest.skip() and pytest.fail() raise what is no Exception
+    # also what sys.exit(), pytest.skip() and pytest.fail() raise, which is not derived from Exception
     except BaseException as error:
         if model.setup is None:
             raise

@@ -12,7 +12,7 @@ from written_graphs import network
 
 from pytest_ncnn_parity.network.versions.find_counterparts import counterparts
 from pytest_ncnn_parity.network.versions.half import distances
-from pytest_ncnn_parity.network.versions.rounded_weights import only_rounded, rounded
+from pytest_ncnn_parity.network.versions.rounded_weights import Roundings
 from pytest_ncnn_parity.network.weight_tags import FP16
 
 LINES = "Input in0 0 1 in0", "InnerProduct fc 1 1 in0 a 0=1 1=1 2=3", "Scale last 1 1 a out0 0=1"
@@ -47,10 +47,10 @@ def test_each_weight_may_be_one_step_off_and_nothing_else(
     for path, content in zip(files, (bytes_of(), there), strict=True):
         path.write_bytes(content)
     models = replace(counterparts(network(*LINES), network(*LINES), files), halves=(1, 1))
-    assert rounded(models, files) == layers
-    assert rounded(replace(models, halves=(0, 0)), files) == set()
-    assert rounded(replace(models, halves=(1, 0)), files) == {1}
-    assert rounded(replace(models, halves=(0, 0), brains=(0, 1)), files) == {1}
+    assert Roundings(models, files).possible() == layers
+    assert Roundings(replace(models, halves=(0, 0)), files).possible() == set()
+    assert Roundings(replace(models, halves=(1, 0)), files).possible() == {1}
+    assert Roundings(replace(models, halves=(0, 0), brains=(0, 1)), files).possible() == {1}
 
 
 FLOATS = struct.pack("<I3f2f", 0, 1.0002, 2**-14, -0.9998, BIAS, FACTOR)  # bytes_of() rounds these
@@ -78,8 +78,8 @@ def test_whether_nothing_else_differs(
     for path, content in zip(files, (bytes_of(), there), strict=True):
         path.write_bytes(content)
     models = counterparts(network(*LINES), network(LINES[0], line, LINES[2]), files)
-    assert only_rounded(replace(models, halves=(1, 1)), files) == expected
-    assert only_rounded(models, files) == (set(), False)
+    assert Roundings(replace(models, halves=(1, 1)), files).proven() == expected
+    assert Roundings(models, files).proven() == (set(), False)
 
 
 FIRST, FACTOR_OF_1_03 = (LINES[0], f"{LINES[1]} 9=1"), "BinaryOp m 1 1 {} {} 0=2 1=1 2=1.03"
@@ -120,7 +120,7 @@ def test_whether_layers_are_connected_alike(
     for path, weights in zip(files, (WEIGHTS, (0x3C01, 0x0400, 0xBC00)), strict=True):
         path.write_bytes(bytes_of(weights))
     models = counterparts(network(*FIRST, *own), network(*FIRST, *its), files)
-    assert only_rounded(replace(models, halves=(1, 1)), files) == expected
+    assert Roundings(replace(models, halves=(1, 1)), files).proven() == expected
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_a_layer_that_reads_or_says_something_else_is_no_rounding(
         tag = bytes(4 if "Gemm" in own else 0)  # of the bias
         path.write_bytes(bytes_of(weights)[:-8] + tag + struct.pack("<f", BIAS))
     models = counterparts(*(network(LINES[0], *lines.split("|")) for lines in (own, its)), files)
-    found, nothing_else = only_rounded(replace(models, halves=(1, 1)), files)
+    found, nothing_else = Roundings(replace(models, halves=(1, 1)), files).proven()
     assert (bool(found), nothing_else) == (is_rounding, is_rounding)
 
 
@@ -189,7 +189,7 @@ def test_weights_that_a_norm_was_folded_into(
         path.write_bytes(content)
     models = replace(counterparts(*graphs, files), halves=(0, 1))
     number = 1 if folded_here else 3
-    assert only_rounded(models, files) == ({number} if is_rounding else set(), is_rounding)
+    assert Roundings(models, files).proven() == ({number} if is_rounding else set(), is_rounding)
 
 
 def test_a_product_that_is_written_otherwise_may_be_rounded_otherwise(tmp_path: Path) -> None:
@@ -200,8 +200,8 @@ def test_a_product_that_is_written_otherwise_may_be_rounded_otherwise(tmp_path: 
     for path, content in zip(files, (bytes_of(), bytes_of((0x3C01, 0x0400, 0xBC00))), strict=True):
         path.write_bytes(content[:-4])
     models = replace(counterparts(here, network(LINES[0], view, conv), files), halves=(1, 1))
-    assert rounded(models, files) == {1}
-    assert only_rounded(models, files) == (set(), False)
+    assert Roundings(models, files).possible() == {1}
+    assert Roundings(models, files).proven() == (set(), False)
 
 
 def test_steps_of_fp16() -> None:

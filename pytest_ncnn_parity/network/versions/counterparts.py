@@ -59,7 +59,7 @@ class Counterparts(Frozen):
     and how it was matched. `halves`: how many weights are in fp16 in the file of this model and in
     that of the other; `brains`: how many are in bf16. `rounded`: numbers of layers here whose weights
     may be those there but for a rounding to 16 bits. `only_rounded`: those of which it is known that
-    they differ in nothing else, and `nothing_else`: whether no other layer's weights differ either.
+    they differ in nothing else, and `nothing_else`: whether nothing else differs in both networks.
     `same_weights`: numbers of units here that have the weights of their match, byte for byte, as far
     as that was looked at.
     """

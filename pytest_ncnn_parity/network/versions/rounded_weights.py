@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import cached_property
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO
@@ -49,39 +50,50 @@ class Apart(Frozen):
         return self.steps == 1
 
 
-def rounded(models: Counterparts, files: Files) -> frozenset[int]:
-    """The layers here whose weights may be those there but for such a rounding.
+class Roundings:
+    """What rounding may do to the weights of two models, whose `files` are compared once."""
 
-    Where both files have as many weights in 16 bits, they are the same, unless others were folded into
-    them, or each is at most one step of fp16 off.
-    """
-    if not any((*models.halves, *models.brains)):
-        return frozenset()
-    one_has_more = any(own != its for own, its in (models.halves, models.brains))
-    apart = () if one_has_more else _compared(models, files)[0]
-    otherwise = {one.there[0].number for one in apart if one.rounded}
-    return frozenset(
-        number
-        for number, there in models.of.items()
-        if any(map(has_tagged_weights, there.layers))
-        if one_has_more
-        or any(map(_changes, (*there.replaced, *there.layers)))
-        or any(layer.number in otherwise for layer in there.layers)
-    )
+    def __init__(self, models: Counterparts, files: Files) -> None:
+        self._models = models
+        self._files = files
 
+    @cached_property
+    def _compared(self) -> tuple[Sequence[Apart], bool]:
+        return _compared(self._models, self._files)
 
-def only_rounded(models: Counterparts, files: Files) -> tuple[frozenset[int], bool]:
-    """The layers here that are those there, but for weights that are each at most one step of fp16 off.
+    def possible(self) -> frozenset[int]:
+        """The layers here whose weights may be those there but for such a rounding.
 
-    Their lines say the same, and all else that they read is the same. Also returns whether there are
-    such layers, all that the others read and say is the same, and so is how layers are connected.
-    """
-    if not any(models.halves):
-        return frozenset(), False
-    apart, complete = _compared(models, files)
-    alike, whole = models.connected_alike
-    found = frozenset(one.here[-1].number for one in apart if one.rounded and not one.unlike) & alike
-    return found, bool(found) and whole and complete and not any(one.unlike for one in apart)
+        Where both files have as many weights in 16 bits, they are the same, unless others were folded
+        into them, or each is at most one step of fp16 off.
+        """
+        models = self._models
+        if not any((*models.halves, *models.brains)):
+            return frozenset()
+        one_has_more = any(own != its for own, its in (models.halves, models.brains))
+        apart = () if one_has_more else self._compared[0]
+        otherwise = {one.there[0].number for one in apart if one.rounded}
+        return frozenset(
+            number
+            for number, there in models.of.items()
+            if any(map(has_tagged_weights, there.layers))
+            if one_has_more
+            or any(map(_changes, (*there.replaced, *there.layers)))
+            or any(layer.number in otherwise for layer in there.layers)
+        )
+
+    def proven(self) -> tuple[frozenset[int], bool]:
+        """The layers here that are those there, but for weights each at most one step of fp16 off.
+
+        Their lines say the same, and all else that they read is the same. Also returns whether there
+        are such layers, all that others read and say is the same, and so is how layers are connected.
+        """
+        if not any(self._models.halves):
+            return frozenset(), False
+        apart, complete = self._compared
+        alike, whole = self._models.connected_alike
+        found = frozenset(one.here[-1].number for one in apart if one.rounded and not one.unlike) & alike
+        return found, bool(found) and whole and complete and not any(one.unlike for one in apart)
 
 
 def _changes(layer: Layer) -> bool:
